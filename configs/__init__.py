@@ -1,0 +1,1 @@
+"""What to run: plain data, every key declared, typed and overridable."""

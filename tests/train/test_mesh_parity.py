@@ -1,0 +1,46 @@
+"""The same losses on every mesh."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs.tree import with_overrides
+from train import loop, metrics
+
+MESHES = [(1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 4), (2, 2, 2)]
+
+
+def _losses(config, mesh, folder):
+  shaped = with_overrides(
+    config,
+    dict(zip(('mesh.data', 'mesh.fsdp', 'mesh.tensor'), mesh, strict=True)),
+  )
+  loop.run(
+    shaped,
+    folder,
+    devices=jax.devices()[: np.prod(mesh)],
+    show_progress=False,
+  )
+  lines = metrics.read_metrics(folder / metrics.METRICS)
+  return np.array([line['loss'] for line in lines if 'loss' in line])
+
+
+@pytest.fixture(scope='module')
+def one_device(tiny_config, tmp_path_factory):
+  losses = _losses(tiny_config, MESHES[0], tmp_path_factory.mktemp('one'))
+  assert len(losses) == 40
+  return losses
+
+
+@pytest.mark.parametrize('mesh', MESHES[1:], ids=str)
+def test_losses_do_not_depend_on_the_mesh(
+  tiny_config, one_device, mesh, tmp_path
+):
+  losses = _losses(tiny_config, mesh, tmp_path)
+  np.testing.assert_allclose(losses, one_device, rtol=1e-5)
+
+
+def test_micro_batches_add_up_to_the_batch(tiny_config, one_device, tmp_path):
+  config = with_overrides(tiny_config, {'train.accumulate_steps': 4})
+  losses = _losses(config, (1, 2, 1), tmp_path)
+  np.testing.assert_allclose(losses, one_device, rtol=1e-5)

@@ -1,0 +1,56 @@
+"""AdamW and its learning-rate schedule."""
+
+import math
+from typing import Any
+
+import jax
+import optax
+
+from train.config import OptimizerConfig, ScheduleConfig
+
+
+def learning_rate(
+  optimizer: OptimizerConfig,
+  schedule: ScheduleConfig,
+  step: int,
+  num_steps: int,
+) -> float:
+  """The learning rate of a step, the first being 0.
+
+  Linear warm-up to the peak, then either `cosine` decay to the end (Loshchilov
+  and Hutter 2017) or `wsd`: the peak, and a linear decay over the last
+  `decay_steps` (Hu et al. 2024, arXiv:2404.06395). The step after the last
+  would be the first at `final_ratio` times the peak.
+
+  Computed on the host and handed to the step, so that runs which differ only
+  in their schedule share one compiled program.
+  """
+  warm = min(1.0, (step + 1) / (schedule.warmup_steps + 1))
+  if schedule.kind == 'cosine':
+    span = max(1, num_steps - schedule.warmup_steps)
+    done = min(1.0, max(0.0, (step - schedule.warmup_steps) / span))
+    shape = (1 + math.cos(math.pi * done)) / 2
+  else:
+    left = num_steps - step
+    shape = min(1.0, left / (schedule.decay_steps + 1))
+  ratio = schedule.final_ratio
+  return optimizer.learning_rate * warm * (ratio + (1 - ratio) * shape)
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+  """AdamW without the learning rate, which multiplies its updates outside."""
+  return optax.chain(
+    optax.clip_by_global_norm(config.clip_norm),
+    optax.scale_by_adam(config.b1, config.b2, config.eps),
+    optax.add_decayed_weights(config.weight_decay, mask=_is_matrix),
+  )
+
+
+def _is_matrix(params: Any) -> Any:
+  """Norm scales and biases, and they alone, are not decayed."""
+
+  def one(path: Any, _: Any) -> bool:
+    names = {getattr(key, 'key', None) for key in path}
+    return names.isdisjoint({'scale', 'bias'})
+
+  return jax.tree_util.tree_map_with_path(one, params)

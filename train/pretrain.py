@@ -1,0 +1,37 @@
+"""Pre-trains one model; the same command again resumes it.
+
+  python -m train.pretrain --config=configs/pretrain.py:nest-150k --workdir=DIR
+
+Any key can follow, such as --config.optimizer.learning_rate=1e-3.
+"""
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from configs.command import run_command
+from train import loop
+
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'configs/pretrain.py:SIZE', lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of the run.', required=True
+)
+flags.mark_flag_as_required('config')
+
+
+def main(argv) -> None:
+  if len(argv) > 1:
+    raise app.UsageError(f'unexpected arguments: {argv[1:]}')
+  result = loop.run(_CONFIG.value, _WORKDIR.value)
+  if result.finished:
+    found = result.metrics
+    print(
+      f'{result.workdir}: {result.step} steps, validation loss '
+      f'{found["validation_loss"]:.4f} nats a token, '
+      f'{found["validation_bits_per_byte"]:.4f} bits a byte'
+    )
+
+
+if __name__ == '__main__':
+  run_command(main)

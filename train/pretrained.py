@@ -1,0 +1,78 @@
+"""A trained model as its users want it: parameters, tokenizer, config."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from configs.tree import to_dataclass
+from data.tokenizer import Tokenizer, tokenizer_from_json
+from model.transformer import Decoder
+from train import checkpoint
+from train.checkpoint import Meta
+from train.config import MeshConfig, RunConfig
+from train.sharding import make_mesh, tree_shardings, unbox
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+  """A checkpoint, loaded.
+
+  Attributes:
+    folder: where it lies.
+    meta: what it says of itself.
+    config: of the run that made it.
+    model: the module that `params` belong to.
+    params: laid out over `mesh`.
+    mesh: of (data, fsdp, tensor).
+    tokenizer: the one it was trained with.
+  """
+
+  folder: pathlib.Path
+  meta: Meta
+  config: RunConfig
+  model: Decoder
+  params: Any
+  mesh: Mesh
+  tokenizer: Tokenizer
+
+
+def load_pretrained(
+  path: pathlib.Path | str,
+  step: int | None = None,
+  mesh_config: MeshConfig | None = None,
+) -> Pretrained:
+  """Loads a checkpoint's parameters onto this machine's devices.
+
+  Args:
+    path: a run's workdir, or a checkpoint folder.
+    step: of a workdir, which checkpoint; None means the newest.
+    mesh_config: layout over the devices; by default the parameters are
+      replicated and batches are divided.
+
+  Raises:
+    UserError: there is no such checkpoint.
+  """
+  folder = checkpoint.find(path, step)
+  meta = checkpoint.load_meta(folder)
+  config = to_dataclass(RunConfig, meta.config)
+  mesh = make_mesh(mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1))
+  model = Decoder(config.model)
+  params = checkpoint.load_params(folder, abstract_params(model, mesh))
+  tokenizer = tokenizer_from_json(meta.tokenizer)
+  return Pretrained(folder, meta, config, model, params, mesh, tokenizer)
+
+
+def abstract_params(model: Decoder, mesh: Mesh) -> Any:
+  """Shapes and shardings of a model's parameters."""
+  token = jax.ShapeDtypeStruct((1, 1), 'int32')
+  boxed = jax.eval_shape(model.init, jax.random.key(0), token, token, token)
+  return jax.tree.map(
+    lambda leaf, sharding: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    unbox(boxed['params']),
+    tree_shardings(boxed['params'], mesh),
+  )

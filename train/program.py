@@ -1,0 +1,116 @@
+"""The pure steps, laid out over a mesh and compiled."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from model.config import ModelConfig
+from model.transformer import Decoder
+from train import step as steps
+from train.config import OptimizerConfig
+from train.optimizer import make_optimizer
+from train.sharding import (
+  batch_sharding,
+  local_rows,
+  logical_rules,
+  tree_shardings,
+  unbox,
+)
+from train.step import TrainState
+
+_INTEGERS = ('tokens', 'targets', 'segment_ids', 'positions')
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """Compiled functions of one model, batch shape and mesh.
+
+  Attributes:
+    mesh: over which everything below is laid out.
+    abstract_state: shapes and shardings of the state.
+    init: a seed's key to the state at step 0.
+    train_step: (state, batch, learning rate) to (state, metrics); takes over
+      the state's memory.
+    eval_step: (params, batch, token bytes) to sums.
+  """
+
+  mesh: Mesh
+  abstract_state: TrainState
+  init: Callable[[jax.Array], TrainState]
+  train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+  eval_step: Callable[..., dict[str, jax.Array]]
+
+
+@functools.lru_cache(maxsize=16)
+def build(
+  model_config: ModelConfig,
+  optimizer_config: OptimizerConfig,
+  accumulate_steps: int,
+  batch_shape: tuple[int, int],
+  mesh: Mesh,
+) -> Program:
+  """Compiles a program; the same arguments give the same one again.
+
+  Raises:
+    UserError: an array does not divide over the mesh.
+  """
+  model = Decoder(model_config)
+  optimizer = make_optimizer(optimizer_config)
+  local_rows(mesh, batch_shape[0])  # raises where the batch does not divide
+  replicated = NamedSharding(mesh, PartitionSpec())
+
+  def init(key: jax.Array) -> TrainState:
+    return unbox(steps.init_state(key, model, optimizer))
+
+  def array(dtype: Any, shape: tuple[int, ...], sharding: Any) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+  with jax.set_mesh(mesh), logical_rules():
+    boxed = jax.eval_shape(
+      lambda key: steps.init_state(key, model, optimizer), jax.random.key(0)
+    )
+    state = jax.tree.map(
+      lambda leaf, sharding: array(leaf.dtype, leaf.shape, sharding),
+      unbox(boxed),
+      tree_shardings(boxed, mesh),
+    )
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    batch = {
+      key: array(jnp.int32, batch_shape, batch_sharding(mesh))
+      for key in _INTEGERS
+    }
+    batch['weights'] = array(jnp.float32, batch_shape, batch_sharding(mesh))
+    train_step = (
+      jax.jit(
+        functools.partial(
+          steps.train_step,
+          model=model,
+          optimizer=optimizer,
+          accumulate_steps=accumulate_steps,
+        ),
+        out_shardings=(shardings, replicated),
+        donate_argnames='state',
+      )
+      .lower(state, batch, array(jnp.float32, (), replicated))
+      .compile()
+    )
+    eval_step = (
+      jax.jit(
+        functools.partial(steps.eval_step, model=model),
+        out_shardings=replicated,
+      )
+      .lower(
+        state.params,
+        batch,
+        array(jnp.float32, (model_config.vocab_size,), replicated),
+      )
+      .compile()
+    )
+  return Program(
+    mesh, state, jax.jit(init, out_shardings=shardings), train_step, eval_step
+  )

@@ -1,0 +1,140 @@
+"""The training step: pure functions of (state, batch, learning rate)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from model.transformer import Decoder
+
+Batch = Mapping[str, jax.Array]
+
+
+class TrainState(flax.struct.PyTreeNode):
+  """All that a step changes.
+
+  Random numbers are no part of it: each step folds its number into the run's
+  seed where it needs them.
+
+  Attributes:
+    step: int32 scalar, the number of updates made.
+    params: the parameters of a `Decoder`, float32.
+    optimizer_state: moments of the optimizer.
+  """
+
+  step: jax.Array
+  params: Any
+  optimizer_state: Any
+
+
+def init_state(
+  key: jax.Array, model: Decoder, optimizer: optax.GradientTransformation
+) -> TrainState:
+  """A state at step 0; leaves are boxed with their logical axes."""
+  token = jnp.zeros((1, 1), jnp.int32)
+  params = model.init(key, token, token, token)['params']
+  return TrainState(jnp.int32(0), params, optimizer.init(params))
+
+
+def loss_sums(
+  params: Any, batch: Batch, model: Decoder
+) -> tuple[jax.Array, jax.Array]:
+  """Summed negative log-likelihood in nats, and the weight it is summed over.
+
+  sum_i w_i * -log p(target_i | tokens up to i), float32 scalars.
+
+  Args:
+    params: of `model`.
+    batch: [B, L] arrays `tokens`, `targets`, `segment_ids`, `positions`
+      (integers) and `weights` (float32).
+    model: gives the logits.
+  """
+  logits_BxLxV = model.apply(
+    {'params': params},
+    batch['tokens'],
+    batch['segment_ids'],
+    batch['positions'],
+  )
+  nats_BxL = optax.softmax_cross_entropy_with_integer_labels(
+    logits_BxLxV, batch['targets']
+  )
+  weights = batch['weights']
+  return jnp.sum(nats_BxL * weights), jnp.sum(weights)
+
+
+def train_step(
+  state: TrainState,
+  batch: Batch,
+  learning_rate: jax.Array,
+  *,
+  model: Decoder,
+  optimizer: optax.GradientTransformation,
+  accumulate_steps: int,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """One update from the mean loss over a global batch.
+
+  Args:
+    state: before the update.
+    batch: as `loss_sums`; B a multiple of `accumulate_steps`.
+    learning_rate: scalar; times the optimizer's update, taken off the
+      parameters.
+    model: gives the logits.
+    optimizer: without a learning rate.
+    accumulate_steps: micro-batches, whose gradients are summed one by one.
+
+  Returns:
+    The next state, and `loss` (nats a token) and `grad_norm` (before clipping)
+    as float32 scalars.
+  """
+
+  def sums_and_grads(params: Any, micro: Batch) -> Any:
+    (nats, weight), grads = jax.value_and_grad(loss_sums, has_aux=True)(
+      params, micro, model
+    )
+    return nats, weight, grads
+
+  if accumulate_steps == 1:
+    nats, weight, grads = sums_and_grads(state.params, batch)
+  else:
+    # Strided, so that every device keeps a part of every micro-batch.
+    micros = jax.tree.map(
+      lambda x: x.reshape(-1, accumulate_steps, *x.shape[1:]).swapaxes(0, 1),
+      batch,
+    )
+
+    def add(total: Any, micro: Batch) -> tuple[Any, None]:
+      one = sums_and_grads(state.params, micro)
+      return jax.tree.map(jnp.add, total, one), None
+
+    zero = jnp.float32(0)
+    start = zero, zero, jax.tree.map(jnp.zeros_like, state.params)
+    (nats, weight, grads), _ = jax.lax.scan(add, start, micros)
+
+  grads = jax.tree.map(lambda g: g / weight, grads)
+  updates, optimizer_state = optimizer.update(
+    grads, state.optimizer_state, state.params
+  )
+  params = jax.tree.map(
+    lambda p, u: p - learning_rate * u, state.params, updates
+  )
+  metrics = {'loss': nats / weight, 'grad_norm': optax.tree.norm(grads)}
+  return TrainState(state.step + 1, params, optimizer_state), metrics
+
+
+def eval_step(
+  params: Any, batch: Batch, token_bytes_V: jax.Array, *, model: Decoder
+) -> dict[str, jax.Array]:
+  """Sums over a batch, to be added up: `nats`, `weight`, `bytes` of text.
+
+  Args:
+    params: of `model`.
+    batch: as `loss_sums`.
+    token_bytes_V: float32, bytes of text that each token stands for.
+    model: gives the logits.
+  """
+  nats, weight = loss_sums(params, batch, model)
+  num_bytes = jnp.sum(token_bytes_V[batch['targets']] * batch['weights'])
+  return {'nats': nats, 'weight': weight, 'bytes': num_bytes}

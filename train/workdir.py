@@ -1,0 +1,97 @@
+"""A run's folder: whose it is, and whether it is finished."""
+
+import contextlib
+import fcntl
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from configs.errors import UserError
+from configs.files import write_json
+from configs.tree import flatten
+from train.config import RESUMABLE_KEYS
+
+CONFIG = 'config.json'
+DONE = 'done.json'
+
+
+def as_json(tree: Any) -> Any:
+  """The tree as it comes back from JSON: tuples are lists."""
+  return json.loads(json.dumps(tree))
+
+
+def check(workdir: pathlib.Path, tree: Mapping[str, Any]) -> None:
+  """Makes sure that the folder, if it is a run's, is of this config.
+
+  Raises:
+    UserError: it holds a run of another config.
+  """
+  path = workdir / CONFIG
+  if not path.exists():
+    return
+  change = difference(json.loads(path.read_text()), tree)
+  if change:
+    raise UserError(
+      f'{workdir} holds a run of another config: {change}; choose another '
+      'workdir, or delete that one'
+    )
+
+
+@contextlib.contextmanager
+def claimed(workdir: pathlib.Path, tree: Mapping[str, Any]) -> Iterator[None]:
+  """Makes the folder this config's, and no other process's meanwhile.
+
+  The lock ends with the process, however that ends.
+
+  Raises:
+    UserError: it cannot be written, or another process is at work there.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = (workdir / '.lock').open('w')
+  except (NotADirectoryError, FileExistsError, PermissionError) as error:
+    raise UserError(
+      f'{workdir}: cannot write there ({error.strerror}); '
+      'choose another workdir'
+    ) from error
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise UserError(
+        f'{workdir}: another process is at work there; wait for it, or choose '
+        'another workdir'
+      ) from error
+    check(workdir, tree)
+    if not (workdir / CONFIG).exists():
+      write_json(workdir / CONFIG, tree)
+    yield
+
+
+def difference(
+  there: Mapping[str, Any],
+  here: Mapping[str, Any],
+  allowed: tuple[str, ...] = RESUMABLE_KEYS,
+) -> str:
+  """Tells the first key in which two configs differ; '' when none does.
+
+  Keys in `allowed`, or that begin with one of them, may differ.
+  """
+  flat_there, flat_here = flatten(there), flatten(here)
+  for key in sorted(flat_there.keys() | flat_here.keys()):
+    old, new = flat_there.get(key), flat_here.get(key)
+    if old != new and not key.startswith(allowed):
+      return f'{key} is {old!r} there and {new!r} here'
+  return ''
+
+
+def mark_done(workdir: pathlib.Path, result: Mapping[str, Any]) -> None:
+  """Writes the completion marker: the last thing a run does."""
+  write_json(workdir / DONE, result)
+
+
+def read_done(workdir: pathlib.Path) -> dict[str, Any] | None:
+  """The marker of a finished run, or None."""
+  path = workdir / DONE
+  return json.loads(path.read_text()) if path.exists() else None
