@@ -1,0 +1,213 @@
+"""Measurements: one record each, one JSON line each, and views as arrays."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from configs.files import write_text
+
+HELD_OUT = 'heldout'  # the task of a loss on text kept from training
+LOSS = 'loss'  # its metric, in nats a token
+CSV_COLUMNS = ('params', 'tokens', 'loss')
+_POSITIVE = (
+  'params_total',
+  'params_non_embedding',
+  'params_active',
+  'tokens',
+  'flops',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+  """One measurement of one run; a field that does not apply is None."""
+
+  run: str  # identity of the run, unique in a study
+  config_digest: str
+  family: str  # of the model: decoder, ...
+  objective: str  # causal, ...
+  size: str  # name of the model's shape
+  params_total: float
+  params_non_embedding: float
+  params_active: float  # used by one token
+  tokens: float  # seen in training
+  unique_tokens: float | None
+  flops: float  # of training
+  flops_convention: str
+  step: int
+  seed: int
+  schedule_phase: str  # warmup | stable | decay | end
+  task: str
+  shots: int
+  metric: str
+  value: float
+  stderr: float | None  # of the value, from the items measured
+  n: int | None  # items measured
+  seconds: float | None
+  energy_joules: float | None
+  cost_usd: float | None
+
+  def validate(self) -> None:
+    """Raises UserError for a number that no measurement can have."""
+    for name in _POSITIVE:
+      number = getattr(self, name)
+      if not (math.isfinite(number) and number > 0):
+        raise UserError(f'{name} = {number}: expected a number above 0')
+    if not math.isfinite(self.value):
+      raise UserError(f'value = {self.value}: expected a finite number')
+    if self.stderr is not None and not 0 <= self.stderr < math.inf:
+      raise UserError(f'stderr = {self.stderr}: expected null or at least 0')
+
+
+_HINTS = typing.get_type_hints(Record)
+
+
+def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:
+  """Writes one JSON line a record, all or none of them.
+
+  Raises:
+    UserError: a record with an impossible number, named.
+  """
+  lines = []
+  for record in records:
+    record.validate()
+    lines.append(json.dumps(dataclasses.asdict(record)) + '\n')
+  write_text(Path(path), ''.join(lines))
+
+
+def read_records(path: str | os.PathLike) -> list[Record]:
+  """Reads records from JSON lines, or runs from a CSV.
+
+  A name that ends in `.csv` is read as a CSV with the columns `params`,
+  `tokens`, `loss` and perhaps `flops` (6 x params x tokens if absent); each of
+  its rows becomes a held-out loss. Other columns are ignored.
+
+  Raises:
+    UserError: no such file, nothing in it, a column or key missing or unknown,
+      or a value that is no number, NaN, zero or negative, with its row.
+  """
+  path = Path(path)
+  if not path.is_file():
+    raise UserError(f'{path}: no such file; give a records JSONL or a CSV')
+  read = _read_csv if path.suffix == '.csv' else _read_jsonl
+  try:
+    records = read(path)
+  except UnicodeDecodeError as error:
+    raise UserError(f'{path}: not UTF-8 text') from error
+  if not records:
+    raise UserError(f'{path}: holds no runs; write at least one')
+  return records
+
+
+def _read_jsonl(path: Path) -> list[Record]:
+  records = []
+  for row, line in enumerate(path.read_text().splitlines(), start=1):
+    if not line.strip():
+      continue
+    try:
+      tree = json.loads(line)
+    except json.JSONDecodeError as error:
+      raise UserError(f'{path}, row {row}: no JSON: {error.msg}') from error
+    records.append(_checked(path, row, lambda tree=tree: _from_tree(tree)))
+  return records
+
+
+def _read_csv(path: Path) -> list[Record]:
+  with path.open(newline='', encoding='utf-8-sig') as file:
+    reader = csv.DictReader(file)
+    header = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = header
+    missing = [name for name in CSV_COLUMNS if name not in header]
+    if missing and header:
+      raise UserError(
+        f'{path}: no column {", ".join(missing)} among {", ".join(header)}; '
+        f'name the columns {", ".join(CSV_COLUMNS)} and perhaps flops'
+      )
+    return [
+      _checked(path, row, lambda row=row, cells=cells: _from_row(row, cells))
+      for row, cells in enumerate(reader, start=1)
+    ]
+
+
+def _checked(path: Path, row: int, build: Any) -> Record:
+  try:
+    return build()
+  except UserError as error:
+    raise UserError(f'{path}, row {row}: {error}') from error
+
+
+def _from_tree(tree: Any) -> Record:
+  if not isinstance(tree, Mapping):
+    raise UserError('expected an object with the keys of a record')
+  names = set(_HINTS)
+  if set(tree) != names:
+    wrong = sorted(names.symmetric_difference(tree))
+    raise UserError(f'keys missing or unknown: {", ".join(wrong)}')
+  for name, hint in _HINTS.items():
+    _check_type(name, hint, tree[name])
+  record = Record(**tree)
+  record.validate()
+  return record
+
+
+def _check_type(name: str, hint: Any, value: Any) -> None:
+  kinds: Sequence[type] = (
+    typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+  )
+  if float in kinds:
+    kinds = (*kinds, int)
+  if isinstance(value, bool) or not isinstance(value, tuple(kinds)):
+    allowed = ' or '.join(
+      'null' if kind is types.NoneType else kind.__name__ for kind in kinds
+    )
+    raise UserError(f'{name} = {value!r}: expected {allowed}')
+
+
+def _from_row(row: int, cells: Mapping[str, str | None]) -> Record:
+  params, tokens, loss = (_positive(name, cells) for name in CSV_COLUMNS)
+  counted = 'flops' in cells
+  return Record(
+    run=f'row-{row}',
+    config_digest='',
+    family='',
+    objective='',
+    size='',
+    params_total=params,
+    params_non_embedding=params,
+    params_active=params,
+    tokens=tokens,
+    unique_tokens=None,
+    flops=_positive('flops', cells) if counted else 6 * params * tokens,
+    flops_convention='as given' if counted else '6ND',
+    step=0,
+    seed=0,
+    schedule_phase='end',
+    task=HELD_OUT,
+    shots=0,
+    metric=LOSS,
+    value=loss,
+    stderr=None,
+    n=None,
+    seconds=None,
+    energy_joules=None,
+    cost_usd=None,
+  )
+
+
+def _positive(name: str, cells: Mapping[str, str | None]) -> float:
+  text = (cells.get(name) or '').strip()
+  try:
+    number = float(text)
+  except ValueError as error:
+    raise UserError(f'{name} = {text!r}: expected a number') from error
+  if not (math.isfinite(number) and number > 0):
+    raise UserError(f'{name} = {text}: expected a number above 0')
+  return number

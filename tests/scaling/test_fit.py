@@ -1,0 +1,145 @@
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from scaling.fit import fit_law, summary
+from scaling.law import fit_from_json
+
+OPTIONS = {'delta': math.inf, 'resamples': 100}
+
+
+@pytest.fixture(scope='module')
+def points(truth, ladder):
+  return ladder(truth, 0.003, np.random.default_rng(0))
+
+
+@pytest.fixture(scope='module')
+def fit(points):
+  return fit_law(points, **OPTIONS)
+
+
+def test_a_fit_tells_what_it_is(fit):
+  assert list(fit.params) == ['E', 'A', 'B', 'alpha', 'beta']
+  assert fit.n == 14
+  assert fit.domain['params'] == (25e3, 790e3)
+  assert fit.conventions['params'] == 'non_embedding'
+  assert fit.conventions['bootstrap'] == 'noise'
+  assert fit.conventions['seed_noise'] == 'not measured'
+  for name, (low, high) in fit.intervals.items():
+    assert low < fit.params[name] < high
+  assert 'alpha' in summary(fit)
+
+
+def test_json_keeps_every_bit(fit):
+  tree = json.loads(fit.to_json())
+  assert set(tree) >= {
+    'law',
+    'params',
+    'intervals',
+    'objective',
+    'n',
+    'conventions',
+    'warnings',
+  }
+  back = fit_from_json(fit.to_json())
+  assert back.params == fit.params
+  assert back.intervals == fit.intervals
+  assert back.domain == fit.domain
+  np.testing.assert_array_equal(back.samples, fit.samples)
+  np.testing.assert_array_equal(back.noise, fit.noise)
+
+
+@pytest.mark.parametrize('text', ['', '{}', '[1]', '{"samples": 1}'])
+def test_other_json_is_refused(text):
+  with pytest.raises(UserError, match='no fit'):
+    fit_from_json(text)
+
+
+def test_seeds_of_a_rung_are_one_point(points, as_points):
+  rows = [*range(14), 4, 4]
+  shifted = points.value[rows] * np.exp([*[0.0] * 14, 0.03, -0.03])
+  with_seeds = as_points(
+    points.params[rows],
+    points.tokens[rows],
+    shifted,
+    seed=[*[0] * 14, 1, 2],
+  )
+  fit = fit_law(with_seeds, **OPTIONS)
+  plain = fit_law(points, **OPTIONS)
+  assert fit.n == 14
+  assert fit.params == pytest.approx(plain.params, rel=1e-5)
+  # Log losses 0, .03 and -.03 about their mean: variance .0018 / 2.
+  assert fit.conventions['seed_noise'].startswith('0.03 of log loss, 2')
+  assert np.median(fit.noise) > 5 * np.median(plain.noise)
+
+
+def test_few_points_get_no_interval(points):
+  fit = fit_law(points.take(range(9)), **OPTIONS)
+  assert fit.intervals == {}
+  assert fit.samples.shape == (0, 5)
+  assert fit.warnings[0].startswith('9 points for 5 parameters: no interval')
+  assert fit_from_json(fit.to_json()).samples.shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+  'rows, options, message',
+  [
+    (14, {'law': 'kaplan'}, "law = 'kaplan': choose from chinchilla"),
+    (14, {'level': 90.0}, 'level = 90.0'),
+    (14, {'resampling': 'jackknife'}, 'choose from noise, pairs'),
+    (4, {}, '4 points for the 5 parameters of chinchilla: add runs'),
+  ],
+)
+def test_mistakes_are_named(points, rows, options, message):
+  with pytest.raises(UserError, match=message):
+    fit_law(points.take(range(rows)), **OPTIONS | options)
+
+
+@pytest.mark.parametrize(
+  'n, value, message',
+  [
+    ([5e4] * 12, [3.0] * 12, 'params is the same in all runs'),
+    (range(1, 13), [3.0] * 11 + [math.nan], 'value: a law needs finite'),
+  ],
+)
+def test_points_that_tell_nothing_are_named(as_points, n, value, message):
+  points = as_points(n, np.arange(1, 13), value)
+  with pytest.raises(UserError, match=message):
+    fit_law(points, **OPTIONS)
+
+
+def _command(*arguments):
+  return subprocess.run(
+    [sys.executable, '-m', 'scaling.fit', *arguments],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_command_writes_a_fit(tmp_path, points):
+  runs, out = tmp_path / 'runs.csv', tmp_path / 'fit.json'
+  rows = zip(points.params, points.tokens, points.value, strict=True)
+  runs.write_text(
+    'params,tokens,loss\n' + ''.join(f'{n},{d},{v}\n' for n, d, v in rows)
+  )
+  ended = _command(f'--records={runs}', '--law=chinchilla', f'--out={out}')
+  assert ended.returncode == 0, ended.stderr
+  assert 'chinchilla fitted to 14 points' in ended.stdout
+  fit = fit_from_json(out.read_text())
+  assert fit.params == pytest.approx(fit_law(points).params, rel=1e-4)
+  assert fit.conventions['params'] == 'as given'
+
+
+def test_command_names_a_mistake_in_one_line(tmp_path):
+  out = tmp_path / 'fit.json'
+  ended = _command(f'--records={tmp_path / "none.csv"}', f'--out={out}')
+  assert ended.returncode == 2
+  assert ended.stderr.count('\n') == 1
+  assert 'no such file' in ended.stderr
+  assert not out.exists()

@@ -1,0 +1,132 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from scaling.fit import fit_law
+from scaling.forecast import forecast, forecast_score, score_forecast
+from scaling.points import Scores
+from scaling.sigmoid import fit_sigmoid
+
+N, D = 1.58e6, 6.4e6
+
+
+@pytest.fixture(scope='module')
+def fit(truth, ladder):
+  points = ladder(truth, 0.003, np.random.default_rng(0))
+  return fit_law(points, delta=math.inf, resamples=400)
+
+
+@pytest.fixture(scope='module')
+def loss(fit):
+  return forecast(fit, N, D, 6 * N * D)
+
+
+@pytest.fixture(scope='module')
+def task():
+  x = np.linspace(2.5, 4.5, 14)
+  score = 0.6 / (1 + np.exp(3 * (x - 3.0))) + 0.25
+  return fit_sigmoid(
+    Scores(x, score, np.full(14, 0.01), np.full(14, 1000.0)),
+    chance=0.25,
+    resamples=400,
+  )
+
+
+def test_value_and_ratios(fit, loss, law):
+  assert loss.value == pytest.approx(law(fit.params_P, N, D))
+  assert loss.lower < loss.value < loss.upper
+  assert loss.params_ratio == pytest.approx(2)
+  # The ladder's dearest rung: 440k parameters at 3.2M tokens.
+  assert loss.flops_ratio == pytest.approx(1.58 * 6.4 / (0.44 * 3.2))
+  json.dumps(loss.to_tree(), allow_nan=False)
+
+
+def test_a_forecast_repeats_exactly(fit, loss):
+  again = forecast(fit, N, D, 6 * N * D)
+  assert (again.lower, again.upper) == (loss.lower, loss.upper)
+
+
+def test_an_interval_widens_with_level_and_distance(fit, loss):
+  wide = forecast(fit, N, D, 6 * N * D, level=0.99)
+  assert wide.upper - wide.lower > loss.upper - loss.lower
+  far = forecast(fit, 30 * N, 30 * D, 6 * 900 * N * D)
+  assert far.upper - far.lower > loss.upper - loss.lower
+  assert any('beyond the' in text for text in far.warnings)
+  assert not any('beyond the' in text for text in loss.warnings)
+
+
+def test_the_noise_of_the_run_itself_is_in_the_interval(fit):
+  """Inside the data, where the law is known best, noise is most of it."""
+  inside = forecast(fit, 150e3, 1.6e6, 6 * 150e3 * 1.6e6)
+  law_alone = np.std(
+    fit.samples[:, 0]
+    + fit.samples[:, 1] * 150e3 ** -fit.samples[:, 3]
+    + fit.samples[:, 2] * 1.6e6 ** -fit.samples[:, 4]
+  )
+  noise = np.sqrt(np.mean(fit.noise**2)) * inside.value
+  assert np.std(inside.samples) == pytest.approx(
+    math.hypot(law_alone, noise), rel=0.1
+  )
+
+
+def test_without_intervals_there_is_a_value_alone(truth, ladder, task):
+  few = fit_law(ladder(truth).take(range(9)), delta=math.inf)
+  alone = forecast(few, N, D, 6 * N * D)
+  assert (alone.lower, alone.upper) == (None, None)
+  assert any('no interval' in text for text in alone.warnings)
+  assert score_forecast(alone, alone.value) == (0.0, None, None)
+  assert forecast_score(alone, task, items=1000).lower is None
+
+
+def test_a_chain_holds_the_uncertainty_of_both(loss, task):
+  score = forecast_score(loss, task, items=1000)
+  expected = 0.6 / (1 + np.exp(3 * (loss.value - 3.0))) + 0.25
+  assert score.value == pytest.approx(expected, rel=1e-3)
+  assert score.lower < score.value < score.upper
+  # By the delta method: slope times the loss's spread, and the items.
+  a = 1 / (1 + np.exp(3 * (loss.value - 3.0)))
+  slope = 0.6 * 3 * a * (1 - a)
+  least = math.hypot(
+    slope * np.std(loss.samples), math.sqrt(expected * (1 - expected) / 1000)
+  )
+  assert 0.9 * least < np.std(score.samples) < 2 * least
+  few_items = forecast_score(loss, task, items=50)
+  assert few_items.upper - few_items.lower > score.upper - score.lower
+
+
+def test_score_of_a_forecast_by_hand(loss):
+  truth = loss.value / 1.02
+  score = score_forecast(loss, truth)
+  assert score.relative_error == pytest.approx(0.02)
+  assert score.half_width_share == pytest.approx(
+    (loss.upper - loss.lower) / 2 / truth
+  )
+  assert score_forecast(loss, loss.upper * 1.001).covered is False
+  assert score_forecast(loss, loss.upper).covered is True
+
+
+@pytest.mark.parametrize(
+  'arguments, message',
+  [
+    ((0, D, 1e12), 'params = 0'),
+    ((N, -1, 1e12), 'tokens = -1'),
+    ((N, D, math.inf), 'flops = inf'),
+  ],
+)
+def test_mistakes_are_named(fit, arguments, message):
+  with pytest.raises(UserError, match=message):
+    forecast(fit, *arguments)
+
+
+def test_fits_of_the_wrong_kind_are_named(fit, loss, task):
+  with pytest.raises(UserError, match='sigmoid is no law of loss'):
+    forecast(task, N, D, 1e12)
+  with pytest.raises(UserError, match='chinchilla is no law from loss'):
+    forecast_score(loss, fit, items=10)
+  with pytest.raises(UserError, match='items = 0'):
+    forecast_score(loss, task, items=0)
+  with pytest.raises(UserError, match='truth = 0'):
+    score_forecast(loss, 0)

@@ -1,0 +1,143 @@
+import dataclasses
+import json
+import os
+
+import pytest
+
+from configs.errors import UserError
+from scaling import records
+
+
+@pytest.fixture
+def record():
+  return records.Record(
+    run='nest-25k-d1',
+    config_digest='abc',
+    family='decoder',
+    objective='causal',
+    size='nest-25k',
+    params_total=90000,
+    params_non_embedding=25000,
+    params_active=90000,
+    tokens=1e6,
+    unique_tokens=1e6,
+    flops=1e12,
+    flops_convention='3x forward matmuls',
+    step=100,
+    seed=0,
+    schedule_phase='end',
+    task='heldout',
+    shots=0,
+    metric='loss',
+    value=3.5,
+    stderr=None,
+    n=1000,
+    seconds=1.5,
+    energy_joules=None,
+    cost_usd=None,
+  )
+
+
+def test_write_then_read_gives_the_records_in_order(tmp_path, record):
+  path = tmp_path / 'run' / 'records.jsonl'
+  second = dataclasses.replace(record, seed=1, value=0.1 + 0.2)
+  records.write_records(path, [record, second])
+  assert records.read_records(path) == [record, second]
+  assert [p.name for p in path.parent.iterdir()] == ['records.jsonl']
+
+
+def test_a_failed_write_leaves_the_file_as_it_was(
+  tmp_path, record, monkeypatch
+):
+  path = tmp_path / 'records.jsonl'
+  records.write_records(path, [record])
+  before = path.read_bytes()
+
+  def full(_):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(os, 'fsync', full)
+  with pytest.raises(OSError, match='No space'):
+    records.write_records(path, [record])
+  assert path.read_bytes() == before
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_write_refuses_a_number_no_measurement_has(tmp_path, record):
+  path = tmp_path / 'records.jsonl'
+  bad = dataclasses.replace(record, value=float('nan'))
+  with pytest.raises(UserError, match='value = nan'):
+    records.write_records(path, [record, bad])
+  assert not path.exists()
+
+
+def test_csv_rows_become_held_out_losses(tmp_path):
+  path = tmp_path / 'runs.csv'
+  path.write_text('loss, tokens,params,note\n3.5,2e9,1e8,x\n3.25,4e9,1e8,y\n')
+  first, second = records.read_records(path)
+  assert (first.params_total, first.tokens, first.value) == (1e8, 2e9, 3.5)
+  assert (second.task, second.metric, second.value) == ('heldout', 'loss', 3.25)
+  assert first.flops == 1.2e18
+  assert first.flops_convention == '6ND'
+
+
+def test_csv_flops_are_taken_as_given(tmp_path):
+  path = tmp_path / 'runs.csv'
+  path.write_text('params,tokens,loss,flops\n1e8,2e9,3.5,7e17\n')
+  (record,) = records.read_records(path)
+  assert (record.flops, record.flops_convention) == (7e17, 'as given')
+
+
+@pytest.mark.parametrize(
+  'text, message',
+  [
+    ('', 'holds no runs'),
+    ('params,tokens,loss\n', 'holds no runs'),
+    ('params,D,loss\n1,2,3\n', 'no column tokens among params, D, loss'),
+    ('N,D,L\n1,2,3\n', 'no column params, tokens, loss'),
+    ('params,tokens,loss\n1,2,3\n1,2,nan\n', 'row 2: loss = nan'),
+    ('params,tokens,loss\n0,2,3\n', 'row 1: params = 0'),
+    ('params,tokens,loss\n1,-2,3\n', 'row 1: tokens = -2'),
+    ('params,tokens,loss\n1,2,\n', "row 1: loss = ''"),
+    ('params,tokens,loss\n1,2\n', "row 1: loss = ''"),
+    ('params,tokens,loss\n1,two,3\n', "row 1: tokens = 'two'"),
+    ('params,tokens,loss,flops\n1,2,3,inf\n', 'row 1: flops = inf'),
+  ],
+)
+def test_csv_mistakes_are_named(tmp_path, text, message):
+  path = tmp_path / 'runs.csv'
+  path.write_text(text)
+  with pytest.raises(UserError, match=message) as error:
+    records.read_records(path)
+  assert '\n' not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(UserError, match='no such file'):
+    records.read_records(tmp_path / 'none.csv')
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'value': 'high'}, "row 2: value = 'high': expected float"),
+    ({'tokens': -1}, 'row 2: tokens = -1'),
+    ({'seed': 1.5}, 'row 2: seed = 1.5: expected int'),
+    ({'colour': 'red'}, 'row 2: keys missing or unknown: colour'),
+    ({'run': None}, 'row 2: run = None: expected str'),
+    ({'stderr': -0.1}, 'row 2: stderr = -0.1'),
+  ],
+)
+def test_jsonl_mistakes_are_named(tmp_path, record, change, message):
+  path = tmp_path / 'records.jsonl'
+  tree = dataclasses.asdict(record)
+  path.write_text(f'{json.dumps(tree)}\n{json.dumps(tree | change)}\n')
+  with pytest.raises(UserError, match=message):
+    records.read_records(path)
+
+
+def test_half_a_line_is_named(tmp_path, record):
+  path = tmp_path / 'records.jsonl'
+  path.write_text(json.dumps(dataclasses.asdict(record))[:50])
+  with pytest.raises(UserError, match='row 1: no JSON'):
+    records.read_records(path)
