@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -39,14 +40,16 @@ def _exit_code(main: Callable[[Sequence[str]], None]) -> int:
       'interrupted; what was saved before is whole: the same command resumes'
     )
     return EXIT_INTERRUPTED
-  except OSError as error:
-    if str(error).startswith('Configuration is not available'):
-      return _complain(' '.join(str(error).split()))
-    if error.errno != errno.ENOSPC:
+  except Exception as error:
+    # Told by the system, or by a library that writes for us, in its own words.
+    told = ' '.join(str(error).split())
+    if told.startswith('Configuration is not available'):
+      return _complain(told)
+    if os.strerror(errno.ENOSPC) not in told:
       raise
     return _complain(
-      f'no space left on the device of {error.filename or "the workdir"}; '
-      'free some and run the same command again: it resumes'
+      'the disk is full; what was saved before is whole: free some space and '
+      f'run the same command again ({told})'
     )
   except SystemExit as end:
     return end.code if isinstance(end.code, int) else int(end.code is not None)

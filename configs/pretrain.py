@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 from configs.errors import UserError
 from configs.sizes import SIZES
 
-DEFAULT_SIZE = 'nest-150k'
+DEFAULT_SIZE = 'nest-98k'
 
 
 def get_config(size: str | None = None) -> ConfigDict:
@@ -34,7 +34,7 @@ def get_config(size: str | None = None) -> ConfigDict:
   model.positions = 'rotary'  # rotary | learned
   model.max_length = 128  # learned positions: the table's rows
   model.rope_theta = 10_000.0  # rotary positions: base of the wavelengths
-  model.tied_head = True  # output head shares the embedding
+  model.tied_head = False  # the output head is the embedding
   model.compute_dtype = 'float32'  # float32 | bfloat16; sums are float32
   model.scan_layers = False  # loop over layers in the compiled step
   model.remat = 'none'  # none | dots | full: what the backward pass recomputes
@@ -46,7 +46,7 @@ def get_config(size: str | None = None) -> ConfigDict:
   data.tokenizer = 'bpe'  # bpe (trained on the train split) | byte
   data.vocab_size = 2048  # of the tokenizer; byte: 257
   data.sequence_length = 128  # tokens
-  data.batch_size = 8  # sequences, over all devices
+  data.batch_size = 4  # sequences, over all devices
   data.seed = 0  # document order
 
   mesh = config.mesh = ConfigDict()  # devices along each axis; -1 fills

@@ -60,8 +60,8 @@ def continuation_choices(
   seed: int,
   limit: int = 0,
   num_choices: int = 4,
-  context_bytes: int = 160,
-  continuation_bytes: int = 48,
+  context_bytes: int = 96,
+  continuation_bytes: int = 64,
 ) -> list[Choice]:
   """Which continuation is the true one? Chance is 1 / num_choices.
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from model.config import ModelConfig
-from model.linear import Linear, einsum, residual_init
+from model.linear import Linear, einsum, residual_scale
 from model.positions import rotate
 
 # Far below any score, yet finite: a row without any key stays free of NaN.
@@ -82,6 +82,7 @@ class Attention(nn.Module):
       (c.num_heads, c.head_width, c.width),
       ('heads', 'head_width', 'embed'),
       dtype,
-      residual_init(c.num_layers),
+      num_in=2,
+      scale=residual_scale(c.num_layers),
       name='out',
     )(attend(q, k, v, mask_BxLxL))

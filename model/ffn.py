@@ -4,7 +4,7 @@ import jax
 from flax import linen as nn
 
 from model.config import ModelConfig
-from model.linear import Linear, residual_init
+from model.linear import Linear, residual_scale
 
 
 class FeedForward(nn.Module):
@@ -39,6 +39,6 @@ class FeedForward(nn.Module):
       (c.ffn_width, c.width),
       ('ffn', 'embed'),
       dtype,
-      residual_init(c.num_layers),
+      scale=residual_scale(c.num_layers),
       name='down',
     )(h_BxLxF)

@@ -9,21 +9,19 @@ from flax import linen as nn
 
 Initializer = Callable[..., Any]
 
-# The standard deviation of GPT-2 and its successors.
-INIT_STD = 0.02
-
 
 def einsum(equation: str, *arrays: jax.Array) -> jax.Array:
   """`jnp.einsum` of arrays of one dtype that sums in, and returns, float32."""
   return jnp.einsum(equation, *arrays, preferred_element_type=jnp.float32)
 
 
-def residual_init(num_layers: int) -> Initializer:
-  """For kernels that add to the residual stream: 0.02 / sqrt(2 N), as GPT-2.
+def residual_scale(num_layers: int) -> float:
+  """1 / sqrt(2 N), for kernels that add to the residual stream.
 
-  Each of N layers adds twice, so the stream keeps its scale with depth.
+  Each of N layers adds to it twice, so its variance stays of the order of the
+  embedding's (Radford et al. 2019, GPT-2, section 2.3).
   """
-  return nn.initializers.normal(INIT_STD / (2 * num_layers) ** 0.5)
+  return (2 * num_layers) ** -0.5
 
 
 def parameter(
@@ -42,22 +40,36 @@ def parameter(
 class Linear(nn.Module):
   """`einsum(equation, x, kernel)` with a float32 kernel and no bias.
 
+  The kernel is drawn from a normal distribution with the standard deviation
+  scale / sqrt(inputs), so that outputs are as large as inputs at any width
+  (LeCun et al. 1998).
+
   Attributes:
     equation: einsum of the input and the kernel.
-    shape: of the kernel.
+    shape: of the kernel, its inputs first.
     axes: logical name of each kernel dimension.
     dtype: in which the product is computed and returned; sums are float32.
-    init: of the kernel.
+    num_in: how many leading dimensions of the kernel are inputs.
+    scale: of the initial kernel.
   """
 
   equation: str
   shape: tuple[int, ...]
   axes: tuple[str | None, ...]
   dtype: Any
-  init: Initializer = nn.initializers.normal(INIT_STD)
+  num_in: int = 1
+  scale: float = 1.0
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    kernel = parameter(self, 'kernel', self.init, self.shape, self.axes)
+    dimensions = range(len(self.shape))
+    init = nn.initializers.variance_scaling(
+      self.scale**2,
+      'fan_in',
+      'normal',
+      in_axis=dimensions[: self.num_in],
+      out_axis=dimensions[self.num_in :],
+    )
+    kernel = parameter(self, 'kernel', init, self.shape, self.axes)
     y = einsum(self.equation, x.astype(self.dtype), kernel.astype(self.dtype))
     return y.astype(self.dtype)

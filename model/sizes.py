@@ -1,6 +1,7 @@
 """Prints every named size: `python -m model.sizes [--json]`."""
 
 import json
+from collections.abc import Sequence
 
 from absl import app, flags
 
@@ -10,8 +11,6 @@ from configs.sizes import SIZES
 from configs.tree import to_dataclass
 from model.config import ModelConfig
 from model.counts import count_parameters, forward_flops_per_token
-
-_JSON = flags.DEFINE_bool('json', False, 'Print JSON instead of a table.')
 
 
 def all_sizes() -> dict[str, dict[str, int]]:
@@ -32,11 +31,11 @@ def all_sizes() -> dict[str, dict[str, int]]:
   return table
 
 
-def main(argv) -> None:
+def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
   table = all_sizes()
-  if _JSON.value:
+  if flags.FLAGS.json:
     print(json.dumps(table, indent=2))
     return
   columns = list(next(iter(table.values())))
@@ -46,4 +45,5 @@ def main(argv) -> None:
 
 
 if __name__ == '__main__':
+  flags.DEFINE_bool('json', False, 'Print JSON instead of a table.')
   run_command(main)

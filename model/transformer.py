@@ -8,8 +8,11 @@ from flax import linen as nn
 from model.attention import Attention, causal_mask
 from model.config import ModelConfig
 from model.ffn import FeedForward
-from model.linear import INIT_STD, einsum, parameter
+from model.linear import einsum, parameter
 from model.norm import Norm
+
+# Of the output head: small, so that training starts from the uniform guess.
+HEAD_STD = 0.02
 
 _STREAM = ('batch', 'length', 'stream')
 
@@ -48,12 +51,15 @@ class Decoder(nn.Module):
 
   def setup(self) -> None:
     c = self.config
-    normal = nn.initializers.normal(INIT_STD)
+    unit = nn.initializers.normal(1.0)
+    small = nn.initializers.normal(HEAD_STD)
     vocab = (c.vocab_size, c.width), ('vocab', 'embed')
-    self.embedding = parameter(self, 'embedding', normal, *vocab)
+    self.embedding = parameter(
+      self, 'embedding', small if c.tied_head else unit, *vocab
+    )
     if c.positions == 'learned':
       places = (c.max_length, c.width), ('length', 'embed')
-      self.position_table = parameter(self, 'position_table', normal, *places)
+      self.position_table = parameter(self, 'position_table', small, *places)
     self.layers = nn.scan(
       _rematerialized(c.remat),
       variable_axes={'params': 0},
@@ -65,7 +71,7 @@ class Decoder(nn.Module):
     )(c, name='layers')
     self.final_norm = Norm(c.norm, name='final_norm')
     if not c.tied_head:
-      self.head = parameter(self, 'head', normal, *vocab)
+      self.head = parameter(self, 'head', small, *vocab)
 
   def hidden(
     self,

@@ -12,6 +12,7 @@ from data import corpus
 from data.config import DataConfig
 
 # Before its first use: eight devices, for tests of meshes.
+jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 
 _TOPICS = {

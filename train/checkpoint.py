@@ -1,7 +1,7 @@
 """Checkpoints: the only place that knows Orbax.
 
 A checkpoint holds three items: `params`, `optimizer` (its state and the step)
-and `meta`, a JSON text with the config, the tokenizer, the state of the data
+and `meta`, JSON bytes with the config, the tokenizer, the state of the data
 iterator and the data's digest. It needs no other file to be used.
 """
 
@@ -12,6 +12,7 @@ import warnings
 from typing import Any
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from configs.errors import UserError
@@ -93,7 +94,7 @@ class RunCheckpoints:
       {
         'params': state.params,
         'optimizer': {'step': state.step, 'state': state.optimizer_state},
-        'meta': {'json': json.dumps(dataclasses.asdict(meta))},
+        'meta': {'json': _as_bytes(dataclasses.asdict(meta))},
       },
       force=True,
     )
@@ -131,8 +132,8 @@ def find(path: pathlib.Path | str, step: int | None = None) -> pathlib.Path:
 
 def load_meta(folder: pathlib.Path) -> Meta:
   """Reads what a checkpoint says of itself."""
-  text = _load(folder, {'meta': None})['meta']['json']
-  return Meta(**json.loads(text))
+  content = _load(folder, {'meta': None})['meta']['json']
+  return Meta(**json.loads(np.asarray(content).tobytes()))
 
 
 def load_params(folder: pathlib.Path, abstract: Any) -> Any:
@@ -159,6 +160,11 @@ def load_state(folder: pathlib.Path, abstract: TrainState) -> TrainState:
   )
   optimizer = loaded['optimizer']
   return TrainState(optimizer['step'], loaded['params'], optimizer['state'])
+
+
+def _as_bytes(tree: Any) -> np.ndarray:
+  """JSON as an array, which Orbax stores like any other."""
+  return np.frombuffer(json.dumps(tree).encode(), np.uint8)
 
 
 def _checked(folder: pathlib.Path, abstract: dict[str, Any]) -> Any:

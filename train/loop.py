@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 # A branch equals its trunk up to the branch's decay, whatever follows there.
 _BRANCH_KEYS = (
   *RESUMABLE_KEYS,
+  'name',
   'train.num_steps',
   'schedule.decay_steps',
   'checkpoint.branch_from',

@@ -1,9 +1,11 @@
 """Pre-trains one model; the same command again resumes it.
 
-  python -m train.pretrain --config=configs/pretrain.py:nest-150k --workdir=DIR
+  python -m train.pretrain --config=configs/pretrain.py:nest-98k --workdir=DIR
 
 Any key can follow, such as --config.optimizer.learning_rate=1e-3.
 """
+
+from collections.abc import Sequence
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -11,19 +13,12 @@ from ml_collections import config_flags
 from configs.command import run_command
 from train import loop
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'configs/pretrain.py:SIZE', lock_config=True
-)
-_WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of the run.', required=True
-)
-flags.mark_flag_as_required('config')
 
-
-def main(argv) -> None:
+def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
-  result = loop.run(_CONFIG.value, _WORKDIR.value)
+  args = flags.FLAGS
+  result = loop.run(args.config, args.workdir)
   if result.finished:
     found = result.metrics
     print(
@@ -34,4 +29,7 @@ def main(argv) -> None:
 
 
 if __name__ == '__main__':
+  config_flags.DEFINE_config_file('config', None, 'configs/pretrain.py:SIZE')
+  flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+  flags.mark_flag_as_required('config')
   run_command(main)

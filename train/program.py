@@ -46,7 +46,6 @@ class Program:
   eval_step: Callable[..., dict[str, jax.Array]]
 
 
-@functools.lru_cache(maxsize=16)
 def build(
   model_config: ModelConfig,
   optimizer_config: OptimizerConfig,
@@ -56,9 +55,23 @@ def build(
 ) -> Program:
   """Compiles a program; the same arguments give the same one again.
 
+  The learning rate is no part of it: it is handed to each step.
+
   Raises:
     UserError: an array does not divide over the mesh.
   """
+  any_rate = dataclasses.replace(optimizer_config, learning_rate=1.0)
+  return _build(model_config, any_rate, accumulate_steps, batch_shape, mesh)
+
+
+@functools.lru_cache(maxsize=16)
+def _build(
+  model_config: ModelConfig,
+  optimizer_config: OptimizerConfig,
+  accumulate_steps: int,
+  batch_shape: tuple[int, int],
+  mesh: Mesh,
+) -> Program:
   model = Decoder(model_config)
   optimizer = make_optimizer(optimizer_config)
   local_rows(mesh, batch_shape[0])  # raises where the batch does not divide

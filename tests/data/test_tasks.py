@@ -26,9 +26,9 @@ def test_truth_continues_the_context(documents):
     homes = [d for d in documents if item.context + truth in d['text']]
     assert len(homes) == 1
     assert len(item.choices) == len(set(item.choices)) == 4
-    assert len(item.context.encode()) >= 160
+    assert len(item.context.encode()) >= 96
     for choice in item.choices:
-      assert 48 <= len(choice.encode()) < 48 + 20
+      assert 64 <= len(choice.encode()) < 64 + 20
       assert (choice in homes[0]['text']) == (choice == truth)
 
 

@@ -19,7 +19,7 @@ from model.sizes import all_sizes
 from model.transformer import Decoder
 
 
-def _config(size='nest-150k', **changes):
+def _config(size='nest-98k', **changes):
   section = pretrain.get_config(size).model
   config = to_dataclass(ModelConfig, section, 'model.')
   return dataclasses.replace(config, **changes)
