@@ -59,7 +59,7 @@ setuptools.setup(
     'study',
     'train',
   ],
-  include_package_data=True,
+  package_data={'study': ['*.jinja']},
   install_requires=CORE,
   extras_require=EXTRAS,
 )

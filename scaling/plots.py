@@ -5,7 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import (
+  FuncFormatter,
+  LogLocator,
+  MaxNLocator,
+  NullFormatter,
+)
 from scipy import stats
 
 from scaling import sigmoid
@@ -164,6 +169,8 @@ def residual_figure(points: Points, fit: Fit) -> Figure:
   axes.set_xlabel('training compute (FLOPs)')
   axes.set_ylabel('loss over the law − 1 (%)')
   axes.xaxis.set_major_formatter(FuncFormatter(_power))
+  # Over one decade the minor ticks would be labelled too, one on the other.
+  axes.xaxis.set_minor_formatter(NullFormatter())
   _legend(figure, axes)
   return figure
 

@@ -1,0 +1,106 @@
+"""The README's sweep runs, and its commands and links exist."""
+
+import ast
+import functools
+import importlib
+import importlib.util
+import pathlib
+import re
+
+import jax
+import pytest
+
+from configs import pretrain
+from configs.tree import to_dataclass, with_overrides
+from study.config import study_config
+from train import loop
+from train.config import RunConfig
+from train.workdir import read_done
+
+ROOT = pathlib.Path(__file__).parents[1]
+TEXT = (ROOT / 'README.md').read_text()
+
+
+def _commands():
+  """Every `python -m ...` as (module, {flag: value})."""
+  joined = TEXT.replace('\\\n', ' ')
+  for line in re.findall(r'python -m ([^`\n]*)', joined):
+    module, *arguments = line.split()
+    flags = (a.removeprefix('--').partition('=') for a in arguments)
+    yield module, {flag: value.strip("'") for flag, _, value in flags}
+
+
+COMMANDS = list(_commands())
+
+
+def test_the_sweep_runs(tiny_config, tmp_path, monkeypatch):
+  (block,) = re.findall(r'```python\n(.*?)```', TEXT, re.DOTALL)
+  short = with_overrides(tiny_config, {'train.num_steps': 12})
+  one_device = functools.partial(loop.make_mesh, devices=jax.devices()[:1])
+  monkeypatch.setattr(pretrain, 'get_config', lambda size: short)
+  monkeypatch.setattr(loop, 'make_mesh', lambda c, devices: one_device(c))
+  monkeypatch.chdir(tmp_path)
+  exec(block, {})
+  results = [read_done(path) for path in sorted(tmp_path.glob('runs/sweep/*'))]
+  assert [result['step'] for result in results] == [12] * 4
+  assert len({r['metrics']['validation_loss'] for r in results}) == 4
+
+
+def test_there_are_commands():
+  modules = {module for module, _ in COMMANDS}
+  assert modules >= {'train.pretrain', 'evals.run', 'finetune.run', 'study.run'}
+
+
+@pytest.mark.parametrize('module, flags', COMMANDS)
+def test_a_command_exists_with_its_flags(module, flags):
+  spec = importlib.util.find_spec(module)
+  assert spec is not None, module
+  source = pathlib.Path(spec.origin).read_text()
+  assert "if __name__ == '__main__':" in source
+  for flag in flags:
+    name = re.escape(flag.partition('.')[0])
+    assert re.search(rf"DEFINE_\w+\(\s*'{name}'", source), flag
+
+
+@pytest.mark.parametrize('module, flags', COMMANDS)
+def test_a_command_has_a_config_that_can_work(module, flags):
+  if 'config' not in flags:
+    return
+  path, _, argument = flags['config'].partition(':')
+  name = path.removesuffix('.py').replace('/', '.')
+  config = importlib.import_module(name).get_config(argument or None)
+  overrides = {
+    flag.removeprefix('config.'): _value(text)
+    for flag, text in flags.items()
+    if flag.startswith('config.')
+  }
+  config = with_overrides(config, overrides)
+  if module == 'train.pretrain':
+    to_dataclass(RunConfig, config)
+  if module == 'study.run':
+    study_config(config)
+
+
+def test_every_config_key_in_the_text_is_one():
+  base = pretrain.get_config()
+  for key, text in re.findall(r'`--config\.([\w.]+)=([^`]+)`', TEXT):
+    if key != 'mode':  # of configs/finetune.py
+      with_overrides(base, {key: _value(text.strip("'"))})
+
+
+def test_every_make_target_and_link_exists():
+  targets = re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(), re.M)
+  for line in re.findall(r'(?:^|`)make ([^`\n]+)', TEXT, re.M):
+    words = [word for word in line.split() if '=' not in word]
+    assert set(words) <= set(targets), line
+  links = re.findall(r'\]\(([^)]+)\)', TEXT)
+  assert links
+  for link in links:
+    assert (ROOT / link).exists(), link
+
+
+def _value(text):
+  try:
+    return ast.literal_eval(text)
+  except (SyntaxError, ValueError):
+    return text
