@@ -1,0 +1,88 @@
+"""A whole experiment: `--config=configs/study.py:pocket`."""
+
+from ml_collections import ConfigDict
+
+from configs import pretrain
+from configs.errors import UserError
+
+STUDIES = ('pocket',)
+
+# Of a pre-training config: what the ladder sets for each rung.
+RUNG_KEYS = {
+  'model': (
+    'num_layers',
+    'width',
+    'num_heads',
+    'num_kv_heads',
+    'head_width',
+    'ffn_width',
+  ),
+  'optimizer': ('learning_rate',),
+  'schedule': ('kind', 'warmup_steps', 'decay_steps'),
+  'train': ('num_steps', 'seed', 'eval_every_steps'),
+  'checkpoint': ('every_steps', 'keep_last', 'keep_steps', 'branch_from'),
+}
+
+
+def get_config(name: str | None = None) -> ConfigDict:
+  """The `pocket` study: minutes on two cores, from text to verified forecast.
+
+  Raises:
+    UserError: a study that does not exist.
+  """
+  name = name or STUDIES[0]
+  if name not in STUDIES:
+    raise UserError(f'no study {name!r}; choose from {", ".join(STUDIES)}')
+  config = ConfigDict()
+  config.name = name
+  config.seed = 0  # of the parameters and the data order of every rung
+
+  ladder = config.ladder = ConfigDict()  # every size at every number of tokens
+  ladder.sizes = ('nest-6k', 'nest-14k', 'nest-38k', 'nest-98k')
+  ladder.tokens = (200_000, 400_000, 800_000)
+  ladder.warmup_tokens = 40_000
+  ladder.decay_fraction = 0.2  # of a rung's tokens; the rest is shared
+
+  noise = config.noise = ConfigDict()  # one rung again, with other seeds
+  noise.size = 'nest-14k'
+  noise.tokens = 400_000
+  noise.repeats = 2  # beside the one of the ladder
+
+  heldout = config.heldout = ConfigDict()  # forecast first, then trained
+  heldout.size = 'nest-220k'
+  heldout.tokens = 1_850_000
+
+  law = config.law = ConfigDict()
+  law.params = 'non_embedding'  # total | non_embedding | active: the N of fits
+  law.level = 0.9  # of intervals and forecasts
+  law.resamples = 1000  # bootstrap refits
+
+  evals = config.evals = ConfigDict()
+  evals.task = 'continuation'  # whose score is forecast
+  evals.metric = 'acc_mutual_info'  # of the task: an accuracy
+  evals.chance = 0.25  # what guessing scores
+  evals.shots = 0  # worked examples in the prompt
+  evals.items = 1000
+  evals.heldout_rows = 512  # of the test split, each a sequence; 0 = all
+
+  finetune = config.finetune = ConfigDict()
+  finetune.task = 'library'  # of configs/finetune.py
+  finetune.sizes = ('nest-220k',)  # adapted at their most tokens
+  finetune.modes = ('full', 'scratch', 'probe')
+
+  # What energy and money are reckoned from: assumptions, not measurements.
+  machine = config.machine = ConfigDict()
+  machine.watts = 30.0  # of two busy cores with their memory
+  machine.grams_co2_per_kwh = 400.0
+  machine.usd_per_hour = 0.1
+
+  # Every other key of a pre-training run, shared by all rungs.
+  shared = pretrain.get_config().unlock()
+  del shared.name
+  for section, keys in RUNG_KEYS.items():
+    for key in keys:
+      del shared[section][key]
+    if not shared[section]:
+      del shared[section]
+  config.pretrain = shared
+  return config.lock()

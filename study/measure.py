@@ -1,0 +1,105 @@
+"""Trains one rung, scores it, and tells what was measured as records."""
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from configs.files import write_json
+from configs.tree import digest, to_dataclass
+from evals.run import evaluate
+from model.counts import (
+  FLOPS_CONVENTION,
+  count_parameters,
+  training_flops_per_token,
+)
+from scaling.records import Record
+from study import ladder, machine
+from study.config import StudyConfig
+from study.ladder import Rung
+from train import checkpoint, loop
+from train.config import RunConfig
+
+RUNS = 'runs'
+SCORES = 'scores'
+
+
+class StoppedError(Exception):
+  """The study was asked to stop; what is done stays done."""
+
+
+def train_rung(
+  config: StudyConfig, rung: Rung, folder: pathlib.Path
+) -> loop.RunResult:
+  """Trains a rung to its end, or does nothing where that has been done.
+
+  Raises:
+    StoppedError: it was interrupted.
+  """
+  runs = folder / RUNS
+  result = loop.run(ladder.run_config(config, rung, runs), runs / rung.name)
+  if not result.finished:
+    raise StoppedError
+  return result
+
+
+def score_rung(
+  config: StudyConfig, rung: Rung, folder: pathlib.Path
+) -> list[Record]:
+  """Trains and scores a rung; what is there already is read."""
+  result = train_rung(config, rung, folder)
+  path = folder / SCORES / f'{rung.name}.json'
+  if not path.exists():
+    chosen = config.evals
+    scores = evaluate(result.workdir, ['heldout'], limit=chosen.heldout_rows)[
+      'tasks'
+    ]
+    scores |= evaluate(
+      result.workdir, [chosen.task], chosen.shots, chosen.items
+    )['tasks']
+    write_json(path, scores)
+  scores = json.loads(path.read_text())
+  return list(_records(config, rung, folder, result, scores))
+
+
+def _records(
+  config: StudyConfig,
+  rung: Rung,
+  folder: pathlib.Path,
+  result: loop.RunResult,
+  scores: Mapping[str, Any],
+) -> Iterator[Record]:
+  tree = ladder.run_config(config, rung, folder / RUNS)
+  corpus = checkpoint.load_meta(checkpoint.find(result.workdir)).corpus
+  run = to_dataclass(RunConfig, tree)
+  counts = count_parameters(run.model)
+  tokens = run.train.num_steps * run.tokens_per_step
+  flops = tokens * training_flops_per_token(run.model, run.data.sequence_length)
+  for task, metrics in scores.items():
+    for metric, score in metrics.items():
+      yield Record(
+        run=rung.name,
+        config_digest=digest(tree.to_dict()),
+        family='decoder',
+        objective='causal',
+        size=rung.size,
+        params_total=counts.total,
+        params_non_embedding=counts.non_embedding,
+        params_active=counts.active,
+        tokens=tokens,
+        unique_tokens=min(tokens, corpus['splits']['train']['tokens']),
+        flops=flops,
+        flops_convention=FLOPS_CONVENTION,
+        step=run.train.num_steps,
+        seed=rung.seed,
+        schedule_phase='end',
+        task=task,
+        shots=0 if task == 'heldout' else config.evals.shots,
+        metric=metric,
+        value=score['value'],
+        stderr=score['stderr'],
+        n=score['n'],
+        seconds=result.seconds,
+        energy_joules=machine.energy_joules(config.machine, result.seconds),
+        cost_usd=machine.cost_usd(config.machine, result.seconds),
+      )

@@ -1,0 +1,84 @@
+"""A checkpoint scored from end to end."""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from configs.errors import UserError
+from evals import tasks
+from evals.run import evaluate
+from train import checkpoint
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_scores_have_their_keys(eval_run):
+  found = evaluate(eval_run, ['heldout', 'continuation'], limit=8)
+  assert found['checkpoint'] == str(checkpoint.find(eval_run))
+  assert {task: set(found['tasks'][task]) for task in found['tasks']} == {
+    'heldout': {'loss', 'bits_per_byte', 'perplexity'},
+    'continuation': {
+      'acc',
+      'acc_norm',
+      'acc_mutual_info',
+      'bits_per_byte',
+    },
+  }
+  for metrics in found['tasks'].values():
+    for score in metrics.values():
+      assert set(score) - {'interval'} == {'value', 'stderr', 'n'}
+  assert found['tasks']['continuation']['acc']['n'] == 8
+  assert json.loads(json.dumps(found)) == found
+  assert evaluate(eval_run, ['continuation'], limit=8)['tasks'] == {
+    'continuation': found['tasks']['continuation']
+  }
+
+
+def test_a_checkpoint_of_another_step(eval_run):
+  loss = [
+    evaluate(eval_run, ['heldout'], limit=8, step=step)['tasks']['heldout'][
+      'loss'
+    ]['value']
+    for step in (10, 20)
+  ]
+  assert loss[0] != loss[1]
+
+
+@pytest.mark.parametrize(
+  ('kwargs', 'message'),
+  [
+    ({'tasks': ['nope']}, 'choose from heldout, continuation'),
+    ({'tasks': []}, 'choose from heldout, continuation'),
+    ({'tasks': ['heldout'], 'shots': 2}, 'heldout takes no worked examples'),
+    ({'tasks': ['heldout'], 'shots': -1}, 'shots = -1: at least 0'),
+    ({'tasks': ['heldout'], 'limit': -1}, 'limit = -1: at least 0'),
+    ({'tasks': ['continuation'], 'limit': 1}, 'at least 2'),
+    ({'tasks': ['heldout'], 'step': 7}, 'no checkpoint of step 7'),
+  ],
+)
+def test_mistakes(eval_run, kwargs, message):
+  with pytest.raises(UserError, match=message):
+    evaluate(eval_run, **kwargs)
+
+
+def test_other_text_than_it_was_trained_on(pretrained):
+  meta = dataclasses.replace(pretrained.meta, corpus={'digest': 'other'})
+  changed = dataclasses.replace(pretrained, meta=meta)
+  with pytest.raises(UserError, match='trained on other text'):
+    tasks.corpus_of(changed)
+
+
+def test_the_command(eval_run, tmp_path):
+  out = tmp_path / 'new' / 'scores.json'
+  command = [
+    *(sys.executable, '-m', 'evals.run', f'--checkpoint={eval_run}'),
+    *('--tasks=continuation', '--limit=4', '--shots=1', f'--out={out}'),
+  ]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  found = json.loads(out.read_text())['tasks']['continuation']
+  assert f'continuation acc: {found["acc"]["value"]:.4f}' in done.stdout

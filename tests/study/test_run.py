@@ -1,0 +1,132 @@
+"""A whole study, small: each step once, in order, and only what is missing."""
+
+import hashlib
+import json
+
+import pytest
+
+from configs import study as studies
+from configs.errors import UserError
+from configs.tree import with_overrides
+from scaling.records import read_records
+from study import forecasts, ladder, measure
+from study import run as studies_run
+from study.config import study_config
+from train import checkpoint, workdir
+
+
+@pytest.fixture(scope='module')
+def tiny_study(data_overrides):
+  return with_overrides(
+    studies.get_config(),
+    {f'pretrain.{key}': value for key, value in data_overrides.items()}
+    | {
+      'pretrain.data.sequence_length': 64,
+      'pretrain.data.batch_size': 8,
+      'pretrain.model.vocab_size': 320,
+      'ladder.sizes': ('nest-14k', 'nest-38k'),
+      'ladder.tokens': (5_120, 10_240, 20_480),
+      'ladder.warmup_tokens': 1_024,
+      'noise.size': 'nest-14k',
+      'noise.tokens': 5_120,
+      'noise.repeats': 1,
+      'heldout.size': 'nest-38k',
+      'heldout.tokens': 40_960,
+      'law.resamples': 50,
+      'evals.items': 20,
+      'finetune.sizes': ('nest-14k',),
+      'finetune.modes': ('probe',),
+    },
+  )
+
+
+@pytest.fixture(scope='module')
+def finished(tiny_study, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('study')
+  report = studies_run.run(tiny_study, folder)
+  assert report == folder / 'report.html'
+  return folder
+
+
+def test_every_rung_is_trained_scored_and_noted(tiny_study, finished):
+  config = study_config(tiny_study)
+  rungs = [
+    *ladder.fitted_rungs(config),
+    *ladder.noise_rungs(config),
+    ladder.heldout_rung(config),
+  ]
+  records = read_records(finished / studies_run.RECORDS)
+  assert {record.run for record in records} == {rung.name for rung in rungs}
+  for rung in rungs:
+    assert workdir.read_done(finished / measure.RUNS / rung.name)
+    metrics = {r.metric for r in records if r.run == rung.name}
+    assert {'loss', 'bits_per_byte', 'acc', 'acc_mutual_info'} <= metrics
+
+
+def test_the_forecast_is_older_than_the_run_it_predicts(tiny_study, finished):
+  digest = (finished / forecasts.DIGEST).read_text().strip()
+  content = (finished / forecasts.FORECAST).read_bytes()
+  assert hashlib.sha256(content).hexdigest() == digest
+  rung = ladder.heldout_rung(study_config(tiny_study))
+  run = finished / measure.RUNS / rung.name
+  forecast_time = (finished / forecasts.DIGEST).stat().st_mtime_ns
+  assert forecast_time < (run / workdir.CONFIG).stat().st_mtime_ns
+  # Its checkpoint proves the order: it holds the digest.
+  meta = checkpoint.load_meta(checkpoint.find(run))
+  assert digest[:16] in meta.config['name']
+
+
+def test_the_forecast_knows_nothing_of_the_heldout_rung(tiny_study, finished):
+  rung = ladder.heldout_rung(study_config(tiny_study))
+  fit = json.loads((finished / forecasts.FIT).read_text())
+  assert fit['n'] == 6
+  records = [
+    record
+    for record in read_records(finished / studies_run.RECORDS)
+    if record.run != rung.name
+  ]
+  again = forecasts.fits(study_config(tiny_study), records)[0]
+  assert again.params == fit['params']
+
+
+def test_the_verdict_compares_with_what_was_measured(tiny_study, finished):
+  rung = ladder.heldout_rung(study_config(tiny_study))
+  verdict = json.loads((finished / forecasts.VERDICT).read_text())
+  (truth,) = (
+    record.value
+    for record in read_records(finished / studies_run.RECORDS)
+    if (record.run, record.metric) == (rung.name, 'loss')
+  )
+  loss = verdict['loss']
+  assert loss['truth'] == truth
+  assert loss['relative_error'] == pytest.approx(loss['forecast'] / truth - 1)
+
+
+def test_a_finished_study_trains_nothing_again(
+  tiny_study, finished, monkeypatch
+):
+  def never(*_, **__):
+    raise AssertionError('trained again')
+
+  monkeypatch.setattr('train.loop._train', never)
+  monkeypatch.setattr('study.measure.evaluate', never)
+  before = (finished / forecasts.FORECAST).stat().st_mtime_ns
+  studies_run.run(tiny_study, finished)
+  assert (finished / forecasts.FORECAST).stat().st_mtime_ns == before
+
+
+def test_a_changed_forecast_is_refused(tiny_study, finished):
+  path = finished / forecasts.FORECAST
+  content = path.read_bytes()
+  path.write_bytes(content.replace(b'"law"', b'"lax"'))
+  try:
+    with pytest.raises(UserError, match='a forecast cannot be changed'):
+      studies_run.run(tiny_study, finished)
+  finally:
+    path.write_bytes(content)
+
+
+def test_a_folder_of_another_study_is_refused(tiny_study, finished):
+  other = with_overrides(tiny_study, {'seed': 5})
+  with pytest.raises(UserError, match='seed is 0 there and 5 here'):
+    studies_run.run(other, finished)
