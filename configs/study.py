@@ -39,18 +39,18 @@ def get_config(name: str | None = None) -> ConfigDict:
 
   ladder = config.ladder = ConfigDict()  # every size at every number of tokens
   ladder.sizes = ('nest-6k', 'nest-14k', 'nest-38k', 'nest-98k')
-  ladder.tokens = (200_000, 400_000, 800_000)
+  ladder.tokens = (300_000, 550_000, 1_000_000)
   ladder.warmup_tokens = 40_000
   ladder.decay_fraction = 0.2  # of a rung's tokens; the rest is shared
 
   noise = config.noise = ConfigDict()  # one rung again, with other seeds
   noise.size = 'nest-14k'
-  noise.tokens = 400_000
+  noise.tokens = 550_000
   noise.repeats = 2  # beside the one of the ladder
 
   heldout = config.heldout = ConfigDict()  # forecast first, then trained
-  heldout.size = 'nest-220k'
-  heldout.tokens = 1_850_000
+  heldout.size = 'nest-590k'
+  heldout.tokens = 1_120_000
 
   law = config.law = ConfigDict()
   law.params = 'non_embedding'  # total | non_embedding | active: the N of fits
@@ -67,7 +67,7 @@ def get_config(name: str | None = None) -> ConfigDict:
 
   finetune = config.finetune = ConfigDict()
   finetune.task = 'library'  # of configs/finetune.py
-  finetune.sizes = ('nest-220k',)  # adapted at their most tokens
+  finetune.sizes = ('nest-98k',)  # adapted at their most tokens
   finetune.modes = ('full', 'scratch', 'probe')
 
   # What energy and money are reckoned from: assumptions, not measurements.

@@ -124,8 +124,9 @@ def _base(config: StudyConfig, size: str) -> ConfigDict:
 
 
 def _title(rung: Rung) -> str:
-  tested = f' of forecast {rung.forecast[:16]}' if rung.forecast else ''
-  return rung.name + tested
+  return (
+    f'{rung.name} of forecast {rung.forecast}' if rung.forecast else rung.name
+  )
 
 
 def _steps(tokens: int, per_step: int) -> int:

@@ -193,7 +193,7 @@ def _train(
       total=num_steps,
       initial=start.step,
       unit='step',
-      desc=config.name,
+      desc=config.name[:40],
       disable=not progress,
       dynamic_ncols=True,
     ) as bar,

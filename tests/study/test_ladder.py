@@ -109,7 +109,7 @@ def test_overrides_reach_every_rung():
     ({'ladder.decay_fraction': 1.0}, r'in \(0, 1\)'),
     ({'noise.size': 'nest-590k'}, 'one of ladder.sizes'),
     ({'noise.tokens': 3}, 'one of ladder.tokens'),
-    ({'heldout.size': 'nest-14k', 'heldout.tokens': 400_000}, 'is a rung'),
+    ({'heldout.size': 'nest-14k', 'heldout.tokens': 550_000}, 'is a rung'),
     ({'finetune.sizes': ('nest-1.5m',)}, 'is not trained'),
     ({'law.params': 'all'}, 'choose from'),
     ({'law.level': 1.5}, r'in \(0, 1\)'),

@@ -73,7 +73,7 @@ def test_the_forecast_is_older_than_the_run_it_predicts(tiny_study, finished):
   assert forecast_time < (run / workdir.CONFIG).stat().st_mtime_ns
   # Its checkpoint proves the order: it holds the digest.
   meta = checkpoint.load_meta(checkpoint.find(run))
-  assert digest[:16] in meta.config['name']
+  assert digest in meta.config['name']
 
 
 def test_the_forecast_knows_nothing_of_the_heldout_rung(tiny_study, finished):
