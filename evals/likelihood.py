@@ -16,7 +16,6 @@ from tqdm import tqdm
 from configs.errors import UserError
 from data.tokenizer import Tokenizer
 from evals.packing import pack
-from model.linear import einsum
 from model.transformer import Decoder
 from train.pretrained import Pretrained
 from train.sharding import local_rows, logical_rules, put_batch
@@ -240,8 +239,7 @@ def _nats(
       batch['tokens'], batch['segment_ids'], batch['positions']
     )
     h_BxMxD = jnp.take_along_axis(h_BxLxD, batch['places'][..., None], axis=1)
-    head_VxD = bound.embedding if bound.config.tied_head else bound.head
-    return einsum('bmd,vd->bmv', h_BxMxD, head_VxD.astype(h_BxMxD.dtype))
+    return bound.logits(h_BxMxD)
 
   logits_BxMxV = model.apply({'params': params}, method=logits)
   return optax.softmax_cross_entropy_with_integer_labels(

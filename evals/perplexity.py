@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from data.pipeline import Batch
@@ -15,6 +14,7 @@ from evals.scores import Score, exponential, ratio
 from model.transformer import Decoder
 from train.pretrained import Pretrained
 from train.sharding import logical_rules, put_batch
+from train.step import token_nats
 
 
 def evaluate(
@@ -102,14 +102,5 @@ def _with_nats(
   params: Any, batch: Mapping[str, jax.Array], *, model: Decoder
 ) -> dict[str, jax.Array]:
   """What is needed of a batch, and -log p(target) as `nats`, all [B, L]."""
-  logits_BxLxV = model.apply(
-    {'params': params},
-    batch['tokens'],
-    batch['segment_ids'],
-    batch['positions'],
-  )
-  nats_BxL = optax.softmax_cross_entropy_with_integer_labels(
-    logits_BxLxV, batch['targets']
-  )
   kept = {key: batch[key] for key in ('tokens', 'targets', 'weights')}
-  return {**kept, 'nats': nats_BxL}
+  return {**kept, 'nats': token_nats(params, batch, model)}

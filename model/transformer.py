@@ -61,7 +61,7 @@ class Decoder(nn.Module):
       places = (c.max_length, c.width), ('length', 'embed')
       self.position_table = parameter(self, 'position_table', small, *places)
     self.layers = nn.scan(
-      _rematerialized(c.remat),
+      _rematerialized(c.remat, in_loop=c.scan_layers),
       variable_axes={'params': 0},
       split_rngs={'params': True},
       in_axes=(nn.broadcast, nn.broadcast),
@@ -102,18 +102,25 @@ class Decoder(nn.Module):
     positions_BxL: jax.Array,
   ) -> jax.Array:
     """Float32 logits [B, L, V] of each next token; arguments as `hidden`."""
-    h = self.hidden(tokens_BxL, segment_ids_BxL, positions_BxL)
+    return self.logits(self.hidden(tokens_BxL, segment_ids_BxL, positions_BxL))
+
+  def logits(self, hidden_BxLxD: jax.Array) -> jax.Array:
+    """Float32 logits [B, L, V] from what `hidden` gives, at any places."""
+    h = hidden_BxLxD
     head = self.embedding if self.config.tied_head else self.head
     logits = einsum('bld,vd->blv', h, head.astype(h.dtype))
     return nn.with_logical_constraint(logits, ('batch', 'length', 'vocab'))
 
 
-def _rematerialized(policy: str) -> Any:
-  """`Block`, keeping for the backward pass all, only products, or nothing."""
+def _rematerialized(policy: str, in_loop: bool) -> Any:
+  """`Block`, keeping for the backward pass all, only products, or nothing.
+
+  Outside of a loop the compiler would find what is computed twice, and keep it.
+  """
   if policy == 'none':
     return Block
   keep = {
     'dots': jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
     'full': jax.checkpoint_policies.nothing_saveable,
   }[policy]
-  return nn.remat(Block, policy=keep, prevent_cse=False)
+  return nn.remat(Block, policy=keep, prevent_cse=not in_loop)

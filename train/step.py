@@ -39,17 +39,12 @@ def init_state(
   return TrainState(jnp.int32(0), params, optimizer.init(params))
 
 
-def loss_sums(
-  params: Any, batch: Batch, model: Decoder
-) -> tuple[jax.Array, jax.Array]:
-  """Summed negative log-likelihood in nats, and the weight it is summed over.
-
-  sum_i w_i * -log p(target_i | tokens up to i), float32 scalars.
+def token_nats(params: Any, batch: Batch, model: Decoder) -> jax.Array:
+  """-log p(target | tokens up to it) of every place, float32 [B, L].
 
   Args:
     params: of `model`.
-    batch: [B, L] arrays `tokens`, `targets`, `segment_ids`, `positions`
-      (integers) and `weights` (float32).
+    batch: integers `tokens`, `targets`, `segment_ids`, `positions` [B, L].
     model: gives the logits.
   """
   logits_BxLxV = model.apply(
@@ -58,10 +53,23 @@ def loss_sums(
     batch['segment_ids'],
     batch['positions'],
   )
-  nats_BxL = optax.softmax_cross_entropy_with_integer_labels(
+  return optax.softmax_cross_entropy_with_integer_labels(
     logits_BxLxV, batch['targets']
   )
+
+
+def loss_sums(
+  params: Any, batch: Batch, model: Decoder
+) -> tuple[jax.Array, jax.Array]:
+  """sum_i w_i * nats_i and sum_i w_i over a batch, float32 scalars.
+
+  Args:
+    params: of `model`.
+    batch: as `token_nats`, and float32 `weights` [B, L].
+    model: gives the logits.
+  """
   weights = batch['weights']
+  nats_BxL = token_nats(params, batch, model)
   return jnp.sum(nats_BxL * weights), jnp.sum(weights)
 
 
