@@ -209,7 +209,8 @@ def test_make_names_the_python_it_needs_in_one_line(make):
   first, second = make.stderr.splitlines()
   assert first.startswith('error: Scalenest needs Python 3.11 or newer')
   assert 'make PYTHON=python3.11 study' in first
-  assert second.startswith('make: ***')
+  # With a level where make runs these tests itself.
+  assert re.match(r'make(\[\d+\])?: \*\*\*', second)
 
 
 def _sources(package):

@@ -26,8 +26,19 @@ WIDTHS = {
   'nest-14k': 14e3,
   'nest-38k': 38e3,
   'nest-98k': 98e3,
-  'nest-230k': 230e3,
+  'nest-220k': 220e3,
   'nest-590k': 590e3,
+}
+STUDY = {
+  'name': NAME,
+  'ladder.sizes': ('nest-14k', 'nest-38k', 'nest-98k', 'nest-220k'),
+  'ladder.tokens': (250_000, 500_000, 1_000_000),
+  'noise.size': 'nest-38k',
+  'noise.tokens': 500_000,
+  'heldout.size': 'nest-590k',
+  'heldout.tokens': 2_000_000,
+  'law.resamples': 200,
+  'finetune.sizes': ('nest-14k', 'nest-590k'),
 }
 SPEED = dict(zip(WIDTHS, (21e9, 27.3e9, 35e9, 41e9, 46e9), strict=True))
 
@@ -123,9 +134,7 @@ CORPUS = {
 @pytest.fixture(scope='module')
 def made():
   """The made-up study's files by name, and what they should tell."""
-  tree = with_overrides(
-    configs.get_config(), {'name': NAME, 'law.resamples': 200}
-  )
+  tree = with_overrides(configs.get_config(), STUDY)
   config = study_config(tree)
   rng = np.random.default_rng(3)
   fitted = [*ladder.fitted_rungs(config), *ladder.noise_rungs(config)]
