@@ -38,19 +38,19 @@ def get_config(name: str | None = None) -> ConfigDict:
   config.seed = 0  # of the parameters and the data order of every rung
 
   ladder = config.ladder = ConfigDict()  # every size at every number of tokens
-  ladder.sizes = ('nest-6k', 'nest-14k', 'nest-38k', 'nest-98k')
-  ladder.tokens = (300_000, 550_000, 1_000_000)
+  ladder.sizes = ('nest-14k', 'nest-38k', 'nest-98k', 'nest-260k')
+  ladder.tokens = (300_000, 500_000, 850_000)
   ladder.warmup_tokens = 40_000
   ladder.decay_fraction = 0.2  # of a rung's tokens; the rest is shared
 
   noise = config.noise = ConfigDict()  # one rung again, with other seeds
   noise.size = 'nest-14k'
-  noise.tokens = 550_000
+  noise.tokens = 500_000
   noise.repeats = 2  # beside the one of the ladder
 
   heldout = config.heldout = ConfigDict()  # forecast first, then trained
-  heldout.size = 'nest-590k'
-  heldout.tokens = 1_120_000
+  heldout.size = 'nest-1.3m'
+  heldout.tokens = 970_000
 
   law = config.law = ConfigDict()
   law.params = 'non_embedding'  # total | non_embedding | active: the N of fits

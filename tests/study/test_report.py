@@ -26,12 +26,12 @@ WIDTHS = {
   'nest-14k': 14e3,
   'nest-38k': 38e3,
   'nest-98k': 98e3,
-  'nest-220k': 220e3,
+  'nest-260k': 260e3,
   'nest-590k': 590e3,
 }
 STUDY = {
   'name': NAME,
-  'ladder.sizes': ('nest-14k', 'nest-38k', 'nest-98k', 'nest-220k'),
+  'ladder.sizes': ('nest-14k', 'nest-38k', 'nest-98k', 'nest-260k'),
   'ladder.tokens': (250_000, 500_000, 1_000_000),
   'noise.size': 'nest-38k',
   'noise.tokens': 500_000,
