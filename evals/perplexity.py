@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from data.pipeline import Batch
 from evals.scores import Score, exponential, ratio
 from model.transformer import Decoder
+from train.heldout import padded_token_bytes
 from train.pretrained import Pretrained
 from train.sharding import logical_rules, put_batch
 from train.step import token_nats
@@ -40,9 +41,8 @@ def evaluate(
   Raises:
     UserError: fewer than two documents.
   """
-  token_bytes_V = np.zeros(pretrained.config.model.vocab_size)
-  token_bytes_V[: pretrained.tokenizer.vocab_size] = (
-    pretrained.tokenizer.token_bytes
+  token_bytes_V = padded_token_bytes(
+    pretrained.tokenizer, pretrained.config.model.vocab_size
   )
   measure = _measure(pretrained.model, pretrained.mesh)
   by_document = [np.zeros((1, 3))]

@@ -8,7 +8,15 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from data.tokenizer import Tokenizer
 from train.sharding import put_batch
+
+
+def padded_token_bytes(tokenizer: Tokenizer, vocab_size: int) -> np.ndarray:
+  """Bytes of text of each row of the vocabulary; unused rows stand for none."""
+  table = np.zeros(vocab_size, np.float32)
+  table[: tokenizer.vocab_size] = tokenizer.token_bytes
+  return table
 
 
 def heldout_loss(

@@ -22,7 +22,7 @@ from train import checkpoint, metrics, workdir
 from train import program as programs
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import RESUMABLE_KEYS, RunConfig
-from train.heldout import heldout_loss
+from train.heldout import heldout_loss, padded_token_bytes
 from train.interrupt import StopRequest, stop_request
 from train.optimizer import learning_rate
 from train.program import Program
@@ -162,13 +162,6 @@ class _Job:
       data.batch_size,
     )
     return {f'validation_{k}': v for k, v in found.items()}
-
-
-def padded_token_bytes(tokenizer: Any, vocab_size: int) -> np.ndarray:
-  """Bytes of text of each row of the vocabulary; unused rows stand for none."""
-  table = np.zeros(vocab_size, np.float32)
-  table[: tokenizer.vocab_size] = tokenizer.token_bytes
-  return table
 
 
 def _train(

@@ -13,8 +13,7 @@ from data import pipeline
 from evals import perplexity
 from evals.tasks import corpus_of
 from train import program
-from train.heldout import heldout_loss
-from train.loop import padded_token_bytes
+from train.heldout import heldout_loss, padded_token_bytes
 
 
 @pytest.fixture(scope='module')
