@@ -22,7 +22,7 @@ def get_config(size: str | None = None) -> ConfigDict:
   config.name = size
 
   model = config.model = ConfigDict()
-  model.vocab_size = 2048  # rows of the embedding; at least data.vocab_size
+  model.vocab_size = 512  # rows of the embedding; at least data.vocab_size
   model.num_layers = shape['num_layers']
   model.width = shape['width']  # of the residual stream
   model.num_heads = shape['num_heads']  # query heads
@@ -44,7 +44,7 @@ def get_config(size: str | None = None) -> ConfigDict:
   data.source = 'tfds:python_docs/docstrings'
   data.cache_dir = ''  # prepared text and tokens; '' = ~/.cache/scalenest
   data.tokenizer = 'bpe'  # bpe (trained on the train split) | byte
-  data.vocab_size = 2048  # of the tokenizer; byte: 257
+  data.vocab_size = 512  # of the tokenizer; byte: 257
   data.sequence_length = 128  # tokens
   data.batch_size = 4  # sequences, over all devices
   data.seed = 0  # document order

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from absl import app, flags
 from tqdm import tqdm
 
@@ -24,6 +25,7 @@ def evaluate(
   shots: int = 0,
   limit: int = 0,
   step: int | None = None,
+  devices: Sequence[jax.Device] | None = None,
 ) -> dict[str, Any]:
   """Scores a checkpoint.
 
@@ -33,6 +35,7 @@ def evaluate(
     shots: worked examples in a prompt.
     limit: items of each task; 0 = its usual number.
     step: of a workdir, which checkpoint; None means the newest.
+    devices: to use; all by default.
 
   Returns:
     `{checkpoint, tasks: {name: {metric: {value, stderr, n}}}}`; accuracies
@@ -47,7 +50,7 @@ def evaluate(
   if not tasks:
     raise UserError('no task: choose from ' + ', '.join(registry.TASKS))
   chosen = {name: registry.named(name) for name in tasks}
-  pretrained = load_pretrained(checkpoint, step)
+  pretrained = load_pretrained(checkpoint, step, devices=devices)
   found = {}
   for name, task in tqdm(chosen.items(), unit=' tasks', desc='evaluating'):
     scores = task(pretrained, shots, limit)

@@ -92,7 +92,9 @@ def predict(classifier: TextClassifier, texts: Sequence[str]) -> list[str]:
 
 
 def load(
-  path: pathlib.Path | str, mesh_config: MeshConfig | None = None
+  path: pathlib.Path | str,
+  mesh_config: MeshConfig | None = None,
+  devices: Sequence[jax.Device] | None = None,
 ) -> TextClassifier:
   """Loads what `finetune.run` has saved.
 
@@ -100,6 +102,7 @@ def load(
     path: its workdir, or the checkpoint folder there.
     mesh_config: layout over the devices; by default the parameters are
       replicated and batches are divided.
+    devices: to use; all by default.
 
   Raises:
     UserError: there is no checkpoint, or it is none of a classifier.
@@ -108,7 +111,9 @@ def load(
   meta = checkpoint.load_meta(folder)
   if 'classes' not in meta.config:
     raise UserError(f'{folder} is no classifier: give a folder of finetune.run')
-  mesh = make_mesh(mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1))
+  mesh = make_mesh(
+    mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1), devices
+  )
   pretrained = to_dataclass(RunConfig, meta.config['pretrained'])
   classes = tuple(meta.config['classes'])
   model = Classifier(pretrained.model, len(classes))

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
@@ -64,6 +65,7 @@ def run(
   checkpoint_path: pathlib.Path | str,
   workdir_path: pathlib.Path | str,
   *,
+  devices: Sequence[jax.Device] | None = None,
   show_progress: bool = True,
 ) -> FinetuneResult:
   """Adapts a pre-trained model to a task and scores it on the test split.
@@ -74,6 +76,7 @@ def run(
     config: as `configs.finetune.get_config` makes it.
     checkpoint_path: of `train.loop.run`: its workdir, or a checkpoint there.
     workdir_path: folder of the result; made when missing.
+    devices: to use; all by default.
     show_progress: a progress bar on stderr.
 
   Raises:
@@ -94,7 +97,7 @@ def run(
   if done is not None:
     log.info('%s is finished already', folder)
     return FinetuneResult(str(folder), True, **done)
-  pretrained = load_pretrained(source, mesh_config=typed.mesh)
+  pretrained = load_pretrained(source, mesh_config=typed.mesh, devices=devices)
   _check_length(typed, pretrained)
   corpus_of(pretrained)
   topics = tasks.load(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -43,14 +44,16 @@ def load_pretrained(
   path: pathlib.Path | str,
   step: int | None = None,
   mesh_config: MeshConfig | None = None,
+  devices: Sequence[jax.Device] | None = None,
 ) -> Pretrained:
-  """Loads a checkpoint's parameters onto this machine's devices.
+  """Loads a checkpoint's parameters onto devices.
 
   Args:
     path: a run's workdir, or a checkpoint folder.
     step: of a workdir, which checkpoint; None means the newest.
     mesh_config: layout over the devices; by default the parameters are
       replicated and batches are divided.
+    devices: to use; all by default.
 
   Raises:
     UserError: there is no such checkpoint.
@@ -58,7 +61,9 @@ def load_pretrained(
   folder = checkpoint.find(path, step)
   meta = checkpoint.load_meta(folder)
   config = to_dataclass(RunConfig, meta.config)
-  mesh = make_mesh(mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1))
+  mesh = make_mesh(
+    mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1), devices
+  )
   model = Decoder(config.model)
   params = checkpoint.load_params(folder, abstract_params(model, mesh))
   tokenizer = tokenizer_from_json(meta.tokenizer)

@@ -82,7 +82,7 @@ def _run_until_stopped(overrides, workdir, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(loop, 'learning_rate', interrupting)
     result = loop.run(
-      with_overrides(pretrain.get_config('nest-14k'), overrides),
+      with_overrides(pretrain.get_config('nest-12k'), overrides),
       workdir,
       devices=jax.devices()[:1],
       show_progress=False,

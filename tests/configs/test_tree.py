@@ -71,7 +71,7 @@ def test_config_keys_are_the_dataclass_fields(size):
 
 
 def test_an_unknown_size_names_those_there_are():
-  with pytest.raises(UserError, match='nest-14k'):
+  with pytest.raises(UserError, match='nest-12k'):
     pretrain.get_config('nest-3')
 
 

@@ -1,15 +1,11 @@
 """A small model, trained for a moment."""
 
-import dataclasses
-
 import jax
 import pytest
 
 from configs.tree import with_overrides
-from train import checkpoint, loop
-from train.config import MeshConfig
-from train.pretrained import abstract_params, load_pretrained
-from train.sharding import make_mesh
+from train import loop
+from train.pretrained import load_pretrained
 
 
 @pytest.fixture(scope='session')
@@ -33,9 +29,4 @@ def eval_run(tiny_config, tmp_path_factory):
 @pytest.fixture(scope='session')
 def pretrained(eval_run):
   """That run's model on one device."""
-  loaded = load_pretrained(eval_run)
-  mesh = make_mesh(MeshConfig(data=1, fsdp=1, tensor=1), jax.devices()[:1])
-  params = checkpoint.load_params(
-    loaded.folder, abstract_params(loaded.model, mesh)
-  )
-  return dataclasses.replace(loaded, mesh=mesh, params=params)
+  return load_pretrained(eval_run, devices=jax.devices()[:1])

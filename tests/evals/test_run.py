@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from configs.errors import UserError
@@ -17,7 +18,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_scores_have_their_keys(eval_run):
-  found = evaluate(eval_run, ['heldout', 'continuation'], limit=8)
+  devices = jax.devices()[:1]
+  found = evaluate(
+    eval_run, ['heldout', 'continuation'], limit=8, devices=devices
+  )
   assert found['checkpoint'] == str(checkpoint.find(eval_run))
   assert {task: set(found['tasks'][task]) for task in found['tasks']} == {
     'heldout': {'loss', 'bits_per_byte', 'perplexity'},
@@ -33,16 +37,16 @@ def test_scores_have_their_keys(eval_run):
       assert set(score) - {'interval'} == {'value', 'stderr', 'n'}
   assert found['tasks']['continuation']['acc']['n'] == 8
   assert json.loads(json.dumps(found)) == found
-  assert evaluate(eval_run, ['continuation'], limit=8)['tasks'] == {
-    'continuation': found['tasks']['continuation']
-  }
+  assert evaluate(eval_run, ['continuation'], limit=8, devices=devices)[
+    'tasks'
+  ] == {'continuation': found['tasks']['continuation']}
 
 
 def test_a_checkpoint_of_another_step(eval_run):
   loss = [
-    evaluate(eval_run, ['heldout'], limit=8, step=step)['tasks']['heldout'][
-      'loss'
-    ]['value']
+    evaluate(
+      eval_run, ['heldout'], limit=8, step=step, devices=jax.devices()[:1]
+    )['tasks']['heldout']['loss']['value']
     for step in (10, 20)
   ]
   assert loss[0] != loss[1]

@@ -66,6 +66,7 @@ def tiny_finetune():
   return with_overrides(
     finetune.get_config('library'),
     {
+      'mesh.data': 1,
       'max_length': 16,
       'batch_size': 16,
       'num_steps': 30,

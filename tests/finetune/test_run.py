@@ -1,6 +1,7 @@
 """Adapting from end to end: learning, saving, stopping, refusing."""
 
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -23,7 +24,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def _run(config, base_run, folder, **overrides):
   config = with_overrides(config, overrides)
-  return run(config, base_run, folder, show_progress=False)
+  devices = jax.devices()[: math.prod(config.mesh.values())]
+  return run(config, base_run, folder, devices=devices, show_progress=False)
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +66,7 @@ def test_losses_and_accuracies_are_logged(full):
 
 
 def test_what_is_saved_is_what_was_scored(full, topics):
-  loaded = classifier.load(full.workdir)
+  loaded = classifier.load(full.workdir, devices=jax.devices()[:1])
   assert loaded.classes == ('garden', 'harbour', 'kitchen')
   examples = topics.splits['test']
   found = classifier.predict(loaded, [example.text for example in examples])
@@ -170,7 +172,7 @@ def test_another_mesh_learns_the_same(full, tiny_finetune, base_run, tmp_path):
     ({'max_length': 17}, r'max_length = 17.*sequence_length = 16'),
     ({'max_length': 1}, 'max_length = 1: at least 2'),
     ({'batch_size': 0}, 'batch_size = 0: at least 1'),
-    ({'batch_size': 12}, 'does not divide over mesh'),
+    ({'batch_size': 12, 'mesh.data': 8}, 'does not divide over mesh'),
     ({'warmup_steps': 31}, 'warmup_steps = 31: from 0 to num_steps = 30'),
     ({'probe_l2': 0.0}, 'probe_l2 = 0.0: above 0'),
     ({'seed': -1}, 'seed = -1: at least 0'),

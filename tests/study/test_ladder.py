@@ -34,14 +34,14 @@ def _flops(run):
 def test_every_size_meets_every_number_of_tokens_once(pocket):
   rungs = ladder.fitted_rungs(pocket)
   cells = [(rung.size, rung.tokens) for rung in rungs]
-  assert len(set(cells)) == len(cells) == 4 * 3
+  assert len(set(cells)) == len(cells) == 5 * 3
   assert len({rung.name for rung in rungs}) == len(rungs)
 
 
 def test_a_branch_starts_from_a_checkpoint_that_its_trunk_keeps(pocket):
   rungs = {rung.name: rung for rung in ladder.fitted_rungs(pocket)}
   branches = [rung for rung in rungs.values() if rung.trunk]
-  assert len(branches) == 4 * 2
+  assert len(branches) == 5 * 2
   for rung in branches:
     run, trunk = _typed(pocket, rung), _typed(pocket, rungs[rung.trunk])
     assert run.checkpoint.branch_from == str(RUNS / rung.trunk)
@@ -107,10 +107,10 @@ def test_overrides_reach_every_rung():
     ({'ladder.tokens': (500, 100)}, 'from few to many'),
     ({'ladder.tokens': ()}, 'some, each once'),
     ({'ladder.decay_fraction': 1.0}, r'in \(0, 1\)'),
-    ({'noise.size': 'nest-590k'}, 'one of ladder.sizes'),
+    ({'noise.size': 'nest-396k'}, 'one of ladder.sizes'),
     ({'noise.tokens': 3}, 'one of ladder.tokens'),
-    ({'heldout.size': 'nest-14k', 'heldout.tokens': 500_000}, 'is a rung'),
-    ({'finetune.sizes': ('nest-6k',)}, 'is not trained'),
+    ({'heldout.size': 'nest-12k', 'heldout.tokens': 600_000}, 'is a rung'),
+    ({'finetune.sizes': ('nest-396k',)}, 'is not trained'),
     ({'law.params': 'all'}, 'choose from'),
     ({'law.level': 1.5}, r'in \(0, 1\)'),
   ],

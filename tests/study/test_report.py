@@ -23,22 +23,23 @@ LAW = (2.6, 60.0, 900.0, 0.42, 0.45)  # E, A, B, alpha, beta
 NAME = '<b>pocket & co</b>'
 ITEMS = 1500
 WIDTHS = {
-  'nest-14k': 14e3,
-  'nest-38k': 38e3,
+  'nest-12k': 12e3,
+  'nest-56k': 56e3,
   'nest-98k': 98e3,
-  'nest-260k': 260e3,
-  'nest-590k': 590e3,
+  'nest-222k': 222e3,
+  'nest-396k': 396e3,
 }
 STUDY = {
   'name': NAME,
-  'ladder.sizes': ('nest-14k', 'nest-38k', 'nest-98k', 'nest-260k'),
+  'ladder.sizes': ('nest-12k', 'nest-56k', 'nest-98k', 'nest-222k'),
   'ladder.tokens': (250_000, 500_000, 1_000_000),
-  'noise.size': 'nest-38k',
+  'noise.size': 'nest-56k',
   'noise.tokens': 500_000,
-  'heldout.size': 'nest-590k',
+  'heldout.size': 'nest-396k',
   'heldout.tokens': 2_000_000,
+  'law.params': 'non_embedding',  # the N of LAW
   'law.resamples': 200,
-  'finetune.sizes': ('nest-14k', 'nest-590k'),
+  'finetune.sizes': ('nest-12k', 'nest-396k'),
 }
 SPEED = dict(zip(WIDTHS, (21e9, 27.3e9, 35e9, 41e9, 46e9), strict=True))
 
@@ -249,7 +250,7 @@ def _write(folder, made, stage):
   put('verdict.json', made['verdict'])
   if stage == 3:
     return
-  for size, right in (('nest-14k', 900), ('nest-590k', 1400)):
+  for size, right in (('nest-12k', 900), ('nest-396k', 1400)):
     for mode in ('full', 'scratch', 'probe'):
       score = {'value': right / 1888, 'stderr': 0.01, 'n': 1888}
       interval = [right / 1888 - 0.02, right / 1888 + 0.02]
@@ -345,7 +346,7 @@ def test_laws_noise_text_finetuning_and_environment_are_told(made, whole):
   losses = [
     r.value
     for r in made['before']
-    if (r.size, r.metric, r.task) == ('nest-38k', 'loss', 'heldout')
+    if (r.size, r.metric, r.task) == ('nest-56k', 'loss', 'heldout')
     and r.tokens == made['fitted'][-1].tokens // 1024 * 1024
   ]
   assert len(losses) == 3
@@ -447,7 +448,7 @@ def test_study_before_finetuning(made, tmp_path):
   _write(tmp_path, made, 3)
   text = _Page(report.page(report.read_study(tmp_path), {})).text
   assert 'measured afterwards' in text
-  assert 'finetuning: nest-14k full' in text
+  assert 'finetuning: nest-12k full' in text
   assert 'names this digest' in text
 
 
