@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from study.config import MachineConfig
 
@@ -29,20 +30,25 @@ def describe() -> dict[str, Any]:
 
 
 def matmul_peak(width: int = _WIDTH) -> float:
-  """FLOP/s of all devices in float32 products of square matrices.
+  """FLOP/s of all devices together in float32 products of square matrices.
 
-  The best of a few, each on one device at a time the same: what a training
-  step is compared with.
+  The best of a few, each device with a square of its own: what a training step
+  is compared with.
   """
-  square = jnp.ones((width, width), jnp.float32)
-  product = jax.jit(jnp.matmul)
-  product(square, square).block_until_ready()
+  devices = jax.devices()
+  mesh = jax.make_mesh((len(devices),), ('rows',), (AxisType.Auto,))
+  rows = NamedSharding(mesh, PartitionSpec('rows'))
+  left = jnp.ones((len(devices) * width, width), jnp.float32, device=rows)
+  whole = NamedSharding(mesh, PartitionSpec())
+  right = jnp.ones((width, width), jnp.float32, device=whole)
+  product = jax.jit(jnp.matmul, out_shardings=rows)
+  product(left, right).block_until_ready()
   seconds = []
   for _ in range(_TRIES):
     began = time.perf_counter()
-    product(square, square).block_until_ready()
+    product(left, right).block_until_ready()
     seconds.append(time.perf_counter() - began)
-  return 2 * width**3 / min(seconds) * len(jax.devices())
+  return 2 * left.size * width / min(seconds)
 
 
 def energy_joules(machine: MachineConfig, seconds: float) -> float:

@@ -22,6 +22,7 @@ from study.config import StudyConfig, study_config
 from study.ladder import Rung
 from study.measure import StoppedError, score_rung
 from train import workdir
+from train.cpu import split_cpu
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
   args = flags.FLAGS
+  split_cpu(args.config.pretrain.data.batch_size)
   try:
     print(f'report: {run(args.config, args.workdir)}')
   except StoppedError:

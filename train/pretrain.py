@@ -12,12 +12,14 @@ from ml_collections import config_flags
 
 from configs.command import run_command
 from train import loop
+from train.cpu import split_cpu
 
 
 def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
   args = flags.FLAGS
+  split_cpu(args.config.data.batch_size)
   result = loop.run(args.config, args.workdir)
   if result.finished:
     found = result.metrics
