@@ -94,7 +94,8 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
   args = flags.FLAGS
-  split_cpu(args.config.pretrain.data.batch_size)
+  shared = args.config.pretrain
+  split_cpu(shared.mesh.data, shared.data.batch_size)
   try:
     print(f'report: {run(args.config, args.workdir)}')
   except StoppedError:

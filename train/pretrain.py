@@ -19,8 +19,9 @@ def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
   args = flags.FLAGS
-  split_cpu(args.config.data.batch_size)
-  result = loop.run(args.config, args.workdir)
+  config = args.config
+  split_cpu(config.mesh.data, config.data.batch_size)
+  result = loop.run(config, args.workdir)
   if result.finished:
     found = result.metrics
     print(
