@@ -5,7 +5,7 @@ EXTRAS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: study test test-long lint install clean
+.PHONY: study test test-long test-hf lint install clean
 
 study: $(VENV)/installed
 	$(RUN) study.run --config=configs/study.py:pocket --workdir=runs/pocket
@@ -15,6 +15,10 @@ test: $(VENV)/installed-test
 
 test-long: $(VENV)/installed-test
 	$(RUN) pytest -m long
+
+test-hf: $(VENV)/installed-test
+	$(call pip_install,[test,hf])
+	$(RUN) pytest -m hf
 
 lint: $(VENV)/installed-test
 	$(RUN) ruff check

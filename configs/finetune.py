@@ -52,4 +52,5 @@ def get_config(task: str | None = None) -> ConfigDict:
   mesh.data = -1  # batch, parameters replicated
   mesh.fsdp = 1  # batch and parameters
   mesh.tensor = 1  # heads, feed-forward width and vocabulary
+  mesh.expert = 1  # batch, and of a mixture the experts
   return config.lock()

@@ -2,8 +2,10 @@
 
 from ml_collections import ConfigDict
 
+from configs import model
 from configs.errors import UserError
 from configs.sizes import SIZES
+from configs.tree import with_overrides
 
 DEFAULT_SIZE = 'nest-98k'
 
@@ -17,27 +19,9 @@ def get_config(size: str | None = None) -> ConfigDict:
   size = size or DEFAULT_SIZE
   if size not in SIZES:
     raise UserError(f'no size {size!r}; choose from {", ".join(SIZES)}')
-  shape = SIZES[size]
   config = ConfigDict()
   config.name = size
-
-  model = config.model = ConfigDict()
-  model.vocab_size = 512  # rows of the embedding; at least data.vocab_size
-  model.num_layers = shape['num_layers']
-  model.width = shape['width']  # of the residual stream
-  model.num_heads = shape['num_heads']  # query heads
-  model.num_kv_heads = shape['num_kv_heads']  # divides num_heads
-  model.head_width = shape['head_width']
-  model.ffn_width = shape['ffn_width']
-  model.activation = 'swiglu'  # swiglu | gelu
-  model.norm = 'rms'  # rms | layer
-  model.positions = 'rotary'  # rotary | learned
-  model.max_length = 128  # learned positions: the table's rows
-  model.rope_theta = 10_000.0  # rotary positions: base of the wavelengths
-  model.tied_head = False  # the output head is the embedding
-  model.compute_dtype = 'float32'  # float32 | bfloat16; sums are float32
-  model.scan_layers = False  # loop over layers in the compiled step
-  model.remat = 'none'  # none | dots | full: what the backward pass recomputes
+  config.model = model.get_config()
 
   data = config.data = ConfigDict()
   # tfds:NAME | files:GLOB of .txt, .md, .py or .jsonl
@@ -53,9 +37,10 @@ def get_config(size: str | None = None) -> ConfigDict:
   mesh.data = -1  # batch, parameters replicated
   mesh.fsdp = 1  # batch and parameters
   mesh.tensor = 1  # heads, feed-forward width and vocabulary
+  mesh.expert = 1  # batch, and of a mixture the experts
 
   optimizer = config.optimizer = ConfigDict()  # AdamW
-  optimizer.learning_rate = shape['learning_rate']  # at the schedule's peak
+  optimizer.learning_rate = 8e-3  # at the schedule's peak
   optimizer.b1 = 0.9
   optimizer.b2 = 0.98
   optimizer.eps = 1e-9
@@ -87,4 +72,4 @@ def get_config(size: str | None = None) -> ConfigDict:
   log = config.log = ConfigDict()
   log.tensorboard = False
   log.wandb_project = ''  # '' = no Weights & Biases
-  return config.lock()
+  return with_overrides(config, SIZES[size])

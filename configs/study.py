@@ -2,20 +2,18 @@
 
 from ml_collections import ConfigDict
 
-from configs import pretrain
+from configs import model, pretrain
 from configs.errors import UserError
 
 STUDIES = ('pocket',)
 
+# Of a model: what all rungs share. The rest is what a size stands for.
+SHARED_MODEL_KEYS = ('vocab_size', 'compute_dtype', 'scan_layers', 'remat')
+
 # Of a pre-training config: what the ladder sets for each rung.
 RUNG_KEYS = {
-  'model': (
-    'num_layers',
-    'width',
-    'num_heads',
-    'num_kv_heads',
-    'head_width',
-    'ffn_width',
+  'model': tuple(
+    key for key in model.get_config() if key not in SHARED_MODEL_KEYS
   ),
   'optimizer': ('learning_rate',),
   'schedule': ('kind', 'warmup_steps', 'decay_steps'),

@@ -8,7 +8,7 @@ three times the forward pass; recomputation is not counted.
 
 import dataclasses
 
-from model.config import ModelConfig
+from model.config import GATED, ModelConfig
 
 FLOPS_CONVENTION = 'matmul, full attention, head; training = 3 x forward'
 
@@ -19,9 +19,11 @@ class ParameterCounts:
 
   Attributes:
     total: all, a tied head counted once.
-    non_embedding: without the embedding, the position table and the head
-      (Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
-    active: those that one token passes through; `total` without experts.
+    non_embedding: without what is looked up (the tables of tokens, positions
+      and token types) and without the output head (Kaplan et al. 2020,
+      arXiv:2001.08361, section 2.1).
+    active: those that one token passes through: of experts, the ones that it
+      chooses.
   """
 
   total: int
@@ -32,22 +34,59 @@ class ParameterCounts:
 def count_parameters(config: ModelConfig) -> ParameterCounts:
   """Counts parameters; equal to the elements of the initialized tree."""
   c = config
-  norm = c.width * (2 if c.norm == 'layer' else 1)
-  layer = _layer_matrix_elements(c) + 2 * norm
-  non_embedding = c.num_layers * layer + norm
+  norm = _norm(c, c.width)
+  attention = sum(_linear(c, *shape) for shape in _attention_shapes(c))
+  if c.qk_norm:
+    attention += 2 * c.head_width
+  ffn = sum(_linear(c, *shape) for shape in _ffn_shapes(c))
+  idle = 0
+  if c.num_experts:
+    idle = (c.num_experts - c.experts_per_token) * ffn
+    ffn = c.num_experts * ffn + c.width * c.num_experts
+  once = norm if c.norm_position == 'pre' else 0
+  if c.positions == 'relative':
+    once += c.relative_buckets * c.num_heads
+  layer = attention + ffn + 2 * norm
+  non_embedding = c.num_layers * layer + once
+  if c.architecture == 'encoder_decoder':
+    non_embedding += c.num_layers * (layer + attention + norm) + once
+  if c.embedding_norm:
+    non_embedding += norm
+  if c.pooler:
+    non_embedding += _linear(c, c.width, c.width)
   tables = c.vocab_size * c.width * (1 if c.tied_head else 2)
   if c.positions == 'learned':
     tables += c.max_length * c.width
+  tables += c.token_types * c.width
+  if c.mlm_head:
+    tables += _linear(c, c.width, c.width) + norm + c.vocab_size
   total = non_embedding + tables
-  return ParameterCounts(total, non_embedding, active=total)
+  stacks = 2 if c.architecture == 'encoder_decoder' else 1
+  active = total - stacks * c.num_layers * idle
+  return ParameterCounts(total, non_embedding, active)
 
 
 def forward_flops_per_token(config: ModelConfig, length: int) -> int:
-  """FLOPs of the forward pass for one token of a sequence of `length`."""
+  """FLOPs of the forward pass for one token of a sequence of `length`.
+
+  Of an encoder-decoder: for one token of the source and one of the target, each
+  of `length`.
+  """
   c = config
   scores_and_mix = 2 * 2 * length * c.num_heads * c.head_width
-  per_layer = 2 * _layer_matrix_elements(c) + scores_and_mix
-  return c.num_layers * per_layer + 2 * c.width * c.vocab_size
+  attention = _products(_attention_shapes(c)) + scores_and_mix
+  ffn = _products(_ffn_shapes(c))
+  if c.num_experts:
+    ffn = c.experts_per_token * ffn + 2 * c.width * c.num_experts
+  layer = attention + ffn
+  total = c.num_layers * layer
+  if c.architecture == 'encoder_decoder':
+    total += c.num_layers * (layer + attention)
+  if c.architecture != 'encoder' or c.mlm_head:
+    total += 2 * c.width * c.vocab_size
+  if c.mlm_head:
+    total += 2 * c.width * c.width
+  return total
 
 
 def training_flops_per_token(config: ModelConfig, length: int) -> int:
@@ -55,7 +94,24 @@ def training_flops_per_token(config: ModelConfig, length: int) -> int:
   return 3 * forward_flops_per_token(config, length)
 
 
-def _layer_matrix_elements(c: ModelConfig) -> int:
-  attention = 2 * c.width * c.head_width * (c.num_heads + c.num_kv_heads)
-  ffn = c.width * c.ffn_width * (3 if c.activation == 'swiglu' else 2)
-  return attention + ffn
+def _attention_shapes(c: ModelConfig) -> list[tuple[int, int]]:
+  """(inputs, outputs) of the query, key, value and output projections."""
+  queries, keys = c.num_heads * c.head_width, c.num_kv_heads * c.head_width
+  return [(c.width, queries), *[(c.width, keys)] * 2, (queries, c.width)]
+
+
+def _ffn_shapes(c: ModelConfig) -> list[tuple[int, int]]:
+  ups = 2 if c.activation in GATED else 1
+  return [(c.width, c.ffn_width)] * ups + [(c.ffn_width, c.width)]
+
+
+def _products(shapes: list[tuple[int, int]]) -> int:
+  return sum(2 * inputs * outputs for inputs, outputs in shapes)
+
+
+def _linear(c: ModelConfig, inputs: int, outputs: int) -> int:
+  return inputs * outputs + (outputs if c.biases else 0)
+
+
+def _norm(c: ModelConfig, width: int) -> int:
+  return width * (2 if c.norm == 'layer' else 1)

@@ -1,16 +1,27 @@
 """The feed-forward layer."""
 
+import functools
+from collections.abc import Callable, Mapping
+
 import jax
 from flax import linen as nn
 
-from model.config import ModelConfig
+from model.config import GATED, ModelConfig
 from model.linear import Linear, residual_scale
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+  'swiglu': jax.nn.silu,
+  'geglu': functools.partial(jax.nn.gelu, approximate=True),
+  'gelu': functools.partial(jax.nn.gelu, approximate=True),
+  'gelu_exact': functools.partial(jax.nn.gelu, approximate=False),
+  'relu': jax.nn.relu,
+}
 
 
 class FeedForward(nn.Module):
-  """`swiglu`: (silu(x W_gate) * x W_up) W_down (Shazeer 2020, eq. 6).
+  """With a gate: (act(x W_gate) * x W_up) W_down (Shazeer 2020, eq. 6).
 
-  `gelu`: gelu(x W_up) W_down, with the tanh form of the GELU.
+  Without: act(x W_up) W_down.
   """
 
   config: ModelConfig
@@ -19,6 +30,7 @@ class FeedForward(nn.Module):
   def __call__(self, x_BxLxD: jax.Array) -> jax.Array:
     c = self.config
     dtype = x_BxLxD.dtype
+    activation = ACTIVATIONS[c.activation]
 
     def widen(name: str) -> jax.Array:
       return Linear(
@@ -26,13 +38,14 @@ class FeedForward(nn.Module):
         (c.width, c.ffn_width),
         ('embed', 'ffn'),
         dtype,
+        bias=c.biases,
         name=name,
       )(x_BxLxD)
 
-    if c.activation == 'swiglu':
-      h_BxLxF = jax.nn.silu(widen('gate')) * widen('up')
+    if c.activation in GATED:
+      h_BxLxF = activation(widen('gate')) * widen('up')
     else:
-      h_BxLxF = jax.nn.gelu(widen('up'), approximate=True)
+      h_BxLxF = activation(widen('up'))
     h_BxLxF = nn.with_logical_constraint(h_BxLxF, ('batch', 'length', 'ffn'))
     return Linear(
       'blf,fd->bld',
@@ -40,5 +53,6 @@ class FeedForward(nn.Module):
       ('ffn', 'embed'),
       dtype,
       scale=residual_scale(c.num_layers),
+      bias=c.biases,
       name='down',
     )(h_BxLxF)

@@ -38,7 +38,7 @@ def parameter(
 
 
 class Linear(nn.Module):
-  """`einsum(equation, x, kernel)` with a float32 kernel and no bias.
+  """`einsum(equation, x, kernel) + bias` with float32 parameters.
 
   The kernel is drawn from a normal distribution with the standard deviation
   scale / sqrt(inputs), so that outputs are as large as inputs at any width
@@ -51,6 +51,7 @@ class Linear(nn.Module):
     dtype: in which the product is computed and returned; sums are float32.
     num_in: how many leading dimensions of the kernel are inputs.
     scale: of the initial kernel.
+    bias: whether there is one, of the dimensions that are outputs.
   """
 
   equation: str
@@ -59,6 +60,7 @@ class Linear(nn.Module):
   dtype: Any
   num_in: int = 1
   scale: float = 1.0
+  bias: bool = False
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -72,4 +74,8 @@ class Linear(nn.Module):
     )
     kernel = parameter(self, 'kernel', init, self.shape, self.axes)
     y = einsum(self.equation, x.astype(self.dtype), kernel.astype(self.dtype))
+    if self.bias:
+      zeros = nn.initializers.zeros
+      outputs = self.shape[self.num_in :], self.axes[self.num_in :]
+      y += parameter(self, 'bias', zeros, *outputs)
     return y.astype(self.dtype)

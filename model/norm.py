@@ -6,8 +6,6 @@ from flax import linen as nn
 
 from model.linear import Initializer, parameter
 
-EPSILON = 1e-6
-
 
 class Norm(nn.Module):
   """Layer norm (Ba et al. 2016) or RMS norm (Zhang and Sennrich 2019).
@@ -17,6 +15,7 @@ class Norm(nn.Module):
   """
 
   kind: str
+  epsilon: float
 
   @nn.compact
   def __call__(self, x_BxLxD: jax.Array) -> jax.Array:
@@ -24,7 +23,7 @@ class Norm(nn.Module):
     x = x_BxLxD.astype(jnp.float32)
     if self.kind == 'layer':
       x -= x.mean(-1, keepdims=True)
-    x *= jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + EPSILON)
+    x *= jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.epsilon)
     x *= self._vector('scale', nn.initializers.ones, width)
     if self.kind == 'layer':
       x += self._vector('bias', nn.initializers.zeros, width)

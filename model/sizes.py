@@ -1,4 +1,4 @@
-"""Prints every named size: `python -m model.sizes [--json]`."""
+"""Prints every named size as a table: `python -m model.sizes [--json]`."""
 
 import json
 from collections.abc import Sequence
@@ -31,17 +31,27 @@ def all_sizes() -> dict[str, dict[str, int]]:
   return table
 
 
+def markdown() -> str:
+  """The counts as a table in Markdown."""
+  table = all_sizes()
+  columns = list(next(iter(table.values())))
+  lines = [
+    f'| {"size":<14} |' + ''.join(f' {c:>20} |' for c in columns),
+    '|' + '-' * 16 + '|' + ('-' * 21 + ':|') * len(columns),
+  ]
+  for name, counts in table.items():
+    row = ''.join(f' {counts[column]:>20,} |' for column in columns)
+    lines.append(f'| {name:<14} |{row}')
+  return '\n'.join(lines)
+
+
 def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f'unexpected arguments: {argv[1:]}')
-  table = all_sizes()
   if flags.FLAGS.json:
-    print(json.dumps(table, indent=2))
-    return
-  columns = list(next(iter(table.values())))
-  print(f'{"size":<12}' + ''.join(f'{c:>22}' for c in columns))
-  for name, counts in table.items():
-    print(f'{name:<12}' + ''.join(f'{counts[c]:>22,}' for c in columns))
+    print(json.dumps(all_sizes(), indent=2))
+  else:
+    print(markdown())
 
 
 if __name__ == '__main__':

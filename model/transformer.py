@@ -1,126 +1,227 @@
-"""A decoder-only transformer: tokens to next-token logits."""
-
-from typing import Any
+"""The three shapes of a transformer: decoder, encoder, encoder-decoder."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
-from model.attention import Attention, causal_mask
+from model.attention import causal_mask, segment_mask
 from model.config import ModelConfig
-from model.ffn import FeedForward
-from model.linear import einsum, parameter
+from model.embedding import Embedding, head_table, readout
+from model.ffn import ACTIVATIONS
+from model.linear import Linear, parameter
 from model.norm import Norm
-
-# Of the output head: small, so that training starts from the uniform guess.
-HEAD_STD = 0.02
-
-_STREAM = ('batch', 'length', 'stream')
-
-
-class Block(nn.Module):
-  """A pre-norm layer: x += attention(norm(x)); x += ffn(norm(x))."""
-
-  config: ModelConfig
-
-  @nn.compact
-  def __call__(
-    self,
-    x_BxLxD: jax.Array,
-    positions_BxL: jax.Array,
-    mask_BxLxL: jax.Array,
-  ) -> tuple[jax.Array, None]:
-    c = self.config
-    x = x_BxLxD
-    h = Norm(c.norm, name='attention_norm')(x)
-    x += Attention(c, name='attention')(h, positions_BxL, mask_BxLxL)
-    h = Norm(c.norm, name='ffn_norm')(x)
-    x += FeedForward(c, name='ffn')(h)
-    # The pair is what a scan over layers carries, and what it collects.
-    return nn.with_logical_constraint(x, _STREAM), None
+from model.stack import Context, Stack
 
 
 class Decoder(nn.Module):
-  """Embedding, `num_layers` blocks, norm, output head.
-
-  Parameters of the blocks are stacked along a leading layer axis. With
-  `scan_layers` the compiled program loops over that axis; without, the loop is
-  unrolled. The parameters and the function are the same.
-  """
+  """Tokens to next-token logits: embedding, causal layers, output head."""
 
   config: ModelConfig
 
   def setup(self) -> None:
     c = self.config
-    unit = nn.initializers.normal(1.0)
-    small = nn.initializers.normal(HEAD_STD)
-    vocab = (c.vocab_size, c.width), ('vocab', 'embed')
-    self.embedding = parameter(
-      self, 'embedding', small if c.tied_head else unit, *vocab
-    )
-    if c.positions == 'learned':
-      places = (c.max_length, c.width), ('length', 'embed')
-      self.position_table = parameter(self, 'position_table', small, *places)
-    self.layers = nn.scan(
-      _rematerialized(c.remat, in_loop=c.scan_layers),
-      variable_axes={'params': 0},
-      split_rngs={'params': True},
-      in_axes=(nn.broadcast, nn.broadcast),
-      length=c.num_layers,
-      unroll=1 if c.scan_layers else c.num_layers,
-      metadata_params={nn.PARTITION_NAME: 'layers'},
-    )(c, name='layers')
-    self.final_norm = Norm(c.norm, name='final_norm')
+    self.embedding = Embedding(c)
+    self.decoder = Stack(c, causal=True)
     if not c.tied_head:
-      self.head = parameter(self, 'head', small, *vocab)
+      self.head = head_table(self, c)
 
   def hidden(
     self,
     tokens_BxL: jax.Array,
     segment_ids_BxL: jax.Array,
     positions_BxL: jax.Array,
+    prefix_BxL: jax.Array | None = None,
   ) -> jax.Array:
-    """The normed residual stream [B, L, D] after the last layer.
+    """The residual stream [B, L, D] after the last layer.
 
     Args:
       tokens_BxL: integers below `vocab_size`.
       segment_ids_BxL: which document of the row each token belongs to.
       positions_BxL: place of each token within its document, from 0.
+      prefix_BxL: true where a document's every token may look (prefix-LM).
     """
-    c = self.config
-    x = self.embedding[tokens_BxL]
-    if c.positions == 'learned':
-      x += self.position_table[positions_BxL]
-    x = nn.with_logical_constraint(x.astype(c.compute_dtype), _STREAM)
-    mask = causal_mask(segment_ids_BxL)
-    x, _ = self.layers(x, positions_BxL, mask)
-    return self.final_norm(x)
+    mask = causal_mask(segment_ids_BxL, prefix_BxL)
+    x = self.embedding(tokens_BxL, positions_BxL)
+    return self.decoder(x, Context(mask, positions_BxL))
 
   def __call__(
     self,
     tokens_BxL: jax.Array,
     segment_ids_BxL: jax.Array,
     positions_BxL: jax.Array,
+    prefix_BxL: jax.Array | None = None,
   ) -> jax.Array:
     """Float32 logits [B, L, V] of each next token; arguments as `hidden`."""
-    return self.logits(self.hidden(tokens_BxL, segment_ids_BxL, positions_BxL))
+    return self.logits(
+      self.hidden(tokens_BxL, segment_ids_BxL, positions_BxL, prefix_BxL)
+    )
 
   def logits(self, hidden_BxLxD: jax.Array) -> jax.Array:
     """Float32 logits [B, L, V] from what `hidden` gives, at any places."""
-    h = hidden_BxLxD
-    head = self.embedding if self.config.tied_head else self.head
-    logits = einsum('bld,vd->blv', h, head.astype(h.dtype))
-    return nn.with_logical_constraint(logits, ('batch', 'length', 'vocab'))
+    table = self.embedding.table if self.config.tied_head else self.head
+    return readout(self.config, table, hidden_BxLxD)
 
 
-def _rematerialized(policy: str, in_loop: bool) -> Any:
-  """`Block`, keeping for the backward pass all, only products, or nothing.
+class Encoder(nn.Module):
+  """Tokens to states that have seen the whole document (Devlin et al. 2019)."""
 
-  Outside of a loop the compiler would find what is computed twice, and keep it.
+  config: ModelConfig
+
+  def setup(self) -> None:
+    c = self.config
+    self.embedding = Embedding(c)
+    self.encoder = Stack(c, causal=False)
+    if c.pooler:
+      self.pooler = self._dense()
+    if c.mlm_head:
+      self.transform = self._dense()
+      self.transform_norm = Norm(c.norm, c.norm_epsilon)
+      self.head_bias = parameter(
+        self, 'head_bias', nn.initializers.zeros, (c.vocab_size,), ('vocab',)
+      )
+
+  def hidden(
+    self,
+    tokens_BxL: jax.Array,
+    segment_ids_BxL: jax.Array,
+    positions_BxL: jax.Array,
+    types_BxL: jax.Array | None = None,
+  ) -> jax.Array:
+    """The residual stream [B, L, D] after the last layer.
+
+    Args:
+      tokens_BxL: integers below `vocab_size`.
+      segment_ids_BxL: which document of the row each token belongs to; padding
+        has a number of its own.
+      positions_BxL: place of each token within its document, from 0.
+      types_BxL: integers below `token_types`; None means 0.
+    """
+    mask = segment_mask(segment_ids_BxL, segment_ids_BxL)
+    x = self.embedding(tokens_BxL, positions_BxL, types_BxL)
+    return self.encoder(x, Context(mask, positions_BxL))
+
+  def __call__(
+    self,
+    tokens_BxL: jax.Array,
+    segment_ids_BxL: jax.Array,
+    positions_BxL: jax.Array,
+    types_BxL: jax.Array | None = None,
+  ) -> jax.Array:
+    """All that the config has: masked-token logits, else pooled states, else
+    states; arguments as `hidden`."""
+    h = self.hidden(tokens_BxL, segment_ids_BxL, positions_BxL, types_BxL)
+    pooled = self.pooled(h) if self.config.pooler else h
+    return self.logits(h) if self.config.mlm_head else pooled
+
+  def pooled(self, hidden_BxLxD: jax.Array) -> jax.Array:
+    """tanh of a linear map of the first token's state, [B, D]."""
+    return jnp.tanh(self.pooler(hidden_BxLxD[:, :1]))[:, 0]
+
+  def logits(self, hidden_BxLxD: jax.Array) -> jax.Array:
+    """Float32 logits [B, L, V] of what stands at each place."""
+    c = self.config
+    h = ACTIVATIONS[c.activation](self.transform(hidden_BxLxD))
+    return readout(c, self.embedding.table, self.transform_norm(h)) + (
+      self.head_bias
+    )
+
+  def _dense(self) -> Linear:
+    c = self.config
+    return Linear(
+      'bld,de->ble',
+      (c.width, c.width),
+      ('embed', None),
+      c.compute_dtype,
+      bias=c.biases,
+    )
+
+
+class EncoderDecoder(nn.Module):
+  """A source read whole, and a target written from it (Raffel et al. 2020).
+
+  One embedding serves both; each has `num_layers`.
   """
-  if policy == 'none':
-    return Block
-  keep = {
-    'dots': jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
-    'full': jax.checkpoint_policies.nothing_saveable,
-  }[policy]
-  return nn.remat(Block, policy=keep, prevent_cse=not in_loop)
+
+  config: ModelConfig
+
+  def setup(self) -> None:
+    c = self.config
+    self.embedding = Embedding(c)
+    self.encoder = Stack(c, causal=False)
+    self.decoder = Stack(c, causal=True)
+    if not c.tied_head:
+      self.head = head_table(self, c)
+
+  def encode(
+    self,
+    tokens_BxS: jax.Array,
+    segment_ids_BxS: jax.Array,
+    positions_BxS: jax.Array,
+  ) -> jax.Array:
+    """States [B, S, D] of a source; arguments as `Encoder.hidden`."""
+    mask = segment_mask(segment_ids_BxS, segment_ids_BxS)
+    x = self.embedding(tokens_BxS, positions_BxS)
+    return self.encoder(x, Context(mask, positions_BxS))
+
+  def decode(
+    self,
+    tokens_BxL: jax.Array,
+    segment_ids_BxL: jax.Array,
+    positions_BxL: jax.Array,
+    source_BxSxD: jax.Array,
+    source_segment_ids_BxS: jax.Array,
+  ) -> jax.Array:
+    """States [B, L, D] of a target that sees the source of its own segment."""
+    context = Context(
+      causal_mask(segment_ids_BxL),
+      positions_BxL,
+      source_BxSxD=source_BxSxD,
+      source_mask_BxLxS=segment_mask(segment_ids_BxL, source_segment_ids_BxS),
+    )
+    return self.decoder(self.embedding(tokens_BxL, positions_BxL), context)
+
+  def __call__(
+    self,
+    source_tokens_BxS: jax.Array,
+    source_segment_ids_BxS: jax.Array,
+    source_positions_BxS: jax.Array,
+    tokens_BxL: jax.Array,
+    segment_ids_BxL: jax.Array,
+    positions_BxL: jax.Array,
+  ) -> jax.Array:
+    """Float32 logits [B, L, V] of each next token of the target."""
+    source = self.encode(
+      source_tokens_BxS, source_segment_ids_BxS, source_positions_BxS
+    )
+    return self.logits(
+      self.decode(
+        tokens_BxL,
+        segment_ids_BxL,
+        positions_BxL,
+        source,
+        source_segment_ids_BxS,
+      )
+    )
+
+  def logits(self, hidden_BxLxD: jax.Array) -> jax.Array:
+    """Float32 logits [B, L, V] from what `decode` gives."""
+    table = self.embedding.table if self.config.tied_head else self.head
+    return readout(self.config, table, hidden_BxLxD)
+
+
+Transformer = Decoder | Encoder | EncoderDecoder
+
+
+def make(config: ModelConfig) -> Transformer:
+  """The module of a config's architecture."""
+  if config.architecture == 'decoder':
+    return Decoder(config)
+  if config.architecture == 'encoder':
+    return Encoder(config)
+  return EncoderDecoder(config)
+
+
+def abstract_inputs(config: ModelConfig) -> tuple[jax.ShapeDtypeStruct, ...]:
+  """Arguments of a call: one row of one token each."""
+  count = 6 if config.architecture == 'encoder_decoder' else 3
+  return (jax.ShapeDtypeStruct((1, 1), jnp.int32),) * count

@@ -15,6 +15,15 @@ from data.config import DataConfig
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)
 
+
+def pytest_addoption(parser):
+  parser.addoption(
+    '--write-golden',
+    action='store_true',
+    help='with -m hf: write what PyTorch finds to golden.json',
+  )
+
+
 _TOPICS = {
   'kitchen': 'bread butter flour knife oven pepper salt spoon',
   'harbour': 'anchor boat gull harbour mast rope sail tide',

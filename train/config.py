@@ -30,6 +30,7 @@ class MeshConfig:
   data: int
   fsdp: int
   tensor: int
+  expert: int = 1
 
   def validate(self) -> None:
     """Raises UserError for a size below 1, or more than one -1."""
@@ -40,22 +41,22 @@ class MeshConfig:
     if list(sizes.values()).count(-1) > 1:
       raise UserError(f'mesh = {sizes}: only one axis can be -1')
 
-  def shape(self, num_devices: int) -> tuple[int, int, int]:
+  def shape(self, num_devices: int) -> tuple[int, ...]:
     """Sizes of the axes for a number of devices.
 
     Raises:
       UserError: the product of the axes is not the number of devices.
     """
-    sizes = [self.data, self.fsdp, self.tensor]
+    sizes = [self.data, self.fsdp, self.tensor, self.expert]
     known = math.prod(size for size in sizes if size != -1)
     if -1 in sizes and num_devices % known == 0:
       sizes[sizes.index(-1)] = num_devices // known
     if math.prod(sizes) != num_devices:
       raise UserError(
-        f'mesh (data, fsdp, tensor) = {tuple(sizes)} does not make up '
+        f'mesh (data, fsdp, tensor, expert) = {tuple(sizes)} does not make up '
         f'{num_devices} devices; set one axis to -1 to fill'
       )
-    return sizes[0], sizes[1], sizes[2]
+    return tuple(sizes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +165,11 @@ class RunConfig:
 
   def validate(self) -> None:
     """Raises UserError where sections do not fit each other."""
+    if self.model.architecture != 'decoder':
+      raise UserError(
+        f'model.architecture = {self.model.architecture!r}: pre-training is of '
+        'decoders, on the next token'
+      )
     if self.data.vocab_size > self.model.vocab_size:
       raise UserError(
         f'data.vocab_size = {self.data.vocab_size}: more tokens than '

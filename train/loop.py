@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import pathlib
@@ -11,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -126,6 +128,15 @@ class _Job:
   folder: pathlib.Path
   corpus: corpora.Corpus
   program: Program
+
+  @functools.cached_property
+  def dropout_key(self) -> jax.Array | None:
+    """Of the run's dropout, apart from that of its initial parameters."""
+    if not self.config.model.dropout:
+      return None
+    key = jax.random.fold_in(jax.random.key(self.config.train.seed), 1)
+    replicated = NamedSharding(self.program.mesh, PartitionSpec())
+    return jax.device_put(key, replicated)
 
   def batches(self) -> Any:
     """The training batches, this process's rows, from the first step."""
@@ -250,7 +261,9 @@ class _Losses:
       config.optimizer, config.schedule, step - 1, config.train.num_steps
     )
     batch = put_batch(rows, program.mesh, config.data.batch_size)
-    state, found = program.train_step(state, batch, np.float32(rate))
+    state, found = program.train_step(
+      state, batch, np.float32(rate), self._job.dropout_key
+    )
     self.settle()
     self._pending = step, rate, found
     return state

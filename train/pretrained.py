@@ -27,7 +27,7 @@ class Pretrained:
     config: of the run that made it.
     model: the module that `params` belong to.
     params: laid out over `mesh`.
-    mesh: of (data, fsdp, tensor).
+    mesh: of (data, fsdp, tensor, expert).
     tokenizer: the one it was trained with.
   """
 

@@ -34,8 +34,8 @@ class Program:
     mesh: over which everything below is laid out.
     abstract_state: shapes and shardings of the state.
     init: a seed's key to the state at step 0.
-    train_step: (state, batch, learning rate) to (state, metrics); takes over
-      the state's memory.
+    train_step: (state, batch, learning rate, key of dropout or None) to (state,
+      metrics); takes over the state's memory.
     eval_step: (params, batch, token bytes) to sums.
   """
 
@@ -98,6 +98,12 @@ def _build(
       for key in _INTEGERS
     }
     batch['weights'] = array(jnp.float32, batch_shape, batch_sharding(mesh))
+    # Without dropout the program has no such argument.
+    key = (
+      array(jax.random.key(0).dtype, (), replicated)
+      if model_config.dropout
+      else None
+    )
     train_step = (
       jax.jit(
         functools.partial(
@@ -109,7 +115,7 @@ def _build(
         out_shardings=(shardings, replicated),
         donate_argnames='state',
       )
-      .lower(state, batch, array(jnp.float32, (), replicated))
+      .lower(state, batch, array(jnp.float32, (), replicated), key)
       .compile()
     )
     eval_step = (

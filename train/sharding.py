@@ -13,11 +13,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from configs.errors import UserError
 from train.config import MeshConfig
 
-MESH_AXES = ('data', 'fsdp', 'tensor')
+MESH_AXES = ('data', 'fsdp', 'tensor', 'expert')
 
 # One table for parameters and activations. `None`: not divided.
 RULES: Mapping[str, str | tuple[str, ...] | None] = {
-  'batch': ('data', 'fsdp'),
+  'batch': ('data', 'fsdp', 'expert'),
   'length': None,
   'stream': None,  # width of activations; `batch` has taken fsdp there
   'embed': 'fsdp',  # width of parameters
@@ -25,6 +25,7 @@ RULES: Mapping[str, str | tuple[str, ...] | None] = {
   'kv_heads': 'tensor',
   'head_width': None,
   'ffn': 'tensor',
+  'experts': 'expert',
   'vocab': 'tensor',
   'norm': None,
   'layers': None,
@@ -34,7 +35,7 @@ RULES: Mapping[str, str | tuple[str, ...] | None] = {
 def make_mesh(
   config: MeshConfig, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
-  """A mesh of (data, fsdp, tensor) over `devices`, by default all.
+  """A mesh of (data, fsdp, tensor, expert) over `devices`, by default all.
 
   Raises:
     UserError: the axes do not multiply to the number of devices.

@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from model.config import ModelConfig
+from model.dropout import RNG
+from model.experts import LOSSES
 from model.transformer import Decoder
 
 Batch = Mapping[str, jax.Array]
@@ -73,10 +76,53 @@ def loss_sums(
   return jnp.sum(nats_BxL * weights), jnp.sum(weights)
 
 
+def training_sums(
+  params: Any, batch: Batch, model: Decoder, key: jax.Array | None
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """What training descends: nats with dropout, and the losses of routers.
+
+  Args:
+    params: of `model`.
+    batch: as `loss_sums`.
+    model: gives the logits.
+    key: of dropout; None drops nothing.
+
+  Returns:
+    A sum over the batch like `loss_sums`, and the two of `loss_sums`.
+  """
+  logits_BxLxV, sown = model.apply(
+    {'params': params},
+    batch['tokens'],
+    batch['segment_ids'],
+    batch['positions'],
+    rngs=None if key is None else {RNG: key},
+    mutable=[LOSSES],
+  )
+  weights = batch['weights']
+  nats_BxL = optax.softmax_cross_entropy_with_integer_labels(
+    logits_BxLxV, batch['targets']
+  )
+  nats, weight = jnp.sum(nats_BxL * weights), jnp.sum(weights)
+  routers = router_loss(sown.get(LOSSES, {}), model.config)
+  return nats + weight * routers, (nats, weight)
+
+
+def router_loss(sown: Any, config: ModelConfig) -> jax.Array:
+  """The weighted sum of what the layers' routers have sown, a layer's mean."""
+  found = jax.tree_util.tree_flatten_with_path(sown)[0]
+  total = jnp.float32(0)
+  for path, value in found:
+    names = {getattr(key, 'key', None) for key in path}
+    weight = config.router_balance if 'balance' in names else config.router_z
+    total += weight * jnp.mean(value)
+  return total
+
+
 def train_step(
   state: TrainState,
   batch: Batch,
   learning_rate: jax.Array,
+  key: jax.Array | None = None,
   *,
   model: Decoder,
   optimizer: optax.GradientTransformation,
@@ -89,6 +135,8 @@ def train_step(
     batch: as `loss_sums`; B a multiple of `accumulate_steps`.
     learning_rate: scalar; times the optimizer's update, taken off the
       parameters.
+    key: of the run's dropout, into which the step's number is folded; None
+      drops nothing.
     model: gives the logits.
     optimizer: without a learning rate.
     accumulate_steps: micro-batches, whose gradients are summed one by one.
@@ -98,14 +146,16 @@ def train_step(
     as float32 scalars.
   """
 
-  def sums_and_grads(params: Any, micro: Batch) -> Any:
-    (nats, weight), grads = jax.value_and_grad(loss_sums, has_aux=True)(
-      params, micro, model
+  def sums_and_grads(number: jax.Array | int, micro: Batch) -> Any:
+    own = None if key is None else jax.random.fold_in(key, number)
+    (_, sums), grads = jax.value_and_grad(training_sums, has_aux=True)(
+      state.params, micro, model, own
     )
-    return nats, weight, grads
+    return *sums, grads
 
+  first = state.step * accumulate_steps
   if accumulate_steps == 1:
-    nats, weight, grads = sums_and_grads(state.params, batch)
+    nats, weight, grads = sums_and_grads(first, batch)
   else:
     # Strided, so that every device keeps a part of every micro-batch.
     micros = jax.tree.map(
@@ -113,13 +163,14 @@ def train_step(
       batch,
     )
 
-    def add(total: Any, micro: Batch) -> tuple[Any, None]:
-      one = sums_and_grads(state.params, micro)
+    def add(total: Any, numbered: tuple[jax.Array, Batch]) -> tuple[Any, None]:
+      one = sums_and_grads(*numbered)
       return jax.tree.map(jnp.add, total, one), None
 
     zero = jnp.float32(0)
     start = zero, zero, jax.tree.map(jnp.zeros_like, state.params)
-    (nats, weight, grads), _ = jax.lax.scan(add, start, micros)
+    numbers = first + jnp.arange(accumulate_steps)
+    (nats, weight, grads), _ = jax.lax.scan(add, start, (numbers, micros))
 
   grads = jax.tree.map(lambda g: g / weight, grads)
   updates, optimizer_state = optimizer.update(

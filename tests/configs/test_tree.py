@@ -9,6 +9,7 @@ from configs import pretrain
 from configs.errors import UserError
 from configs.sizes import SIZES
 from configs.tree import digest, flatten, product, to_dataclass, with_overrides
+from model.config import ModelConfig
 from train.config import RunConfig
 
 
@@ -67,7 +68,12 @@ def _leaves(cls, path=''):
 def test_config_keys_are_the_dataclass_fields(size):
   config = pretrain.get_config(size)
   assert set(flatten(config)) == set(_leaves(RunConfig))
-  to_dataclass(RunConfig, config)  # and every size is valid
+  to_dataclass(ModelConfig, config.model)
+  if config.model.architecture == 'decoder':
+    to_dataclass(RunConfig, config)
+  else:
+    with pytest.raises(UserError, match='pre-training is of decoders'):
+      to_dataclass(RunConfig, config)
 
 
 def test_an_unknown_size_names_those_there_are():
@@ -112,8 +118,30 @@ def test_trees_become_frozen_dataclasses():
   ('overrides', 'told'),
   [
     ({'model.num_kv_heads': 3}, 'must divide model.num_heads'),
-    ({'model.activation': 'relu'}, 'choose from swiglu, gelu'),
-    ({'model.head_width': 7}, 'must be even'),
+    ({'model.activation': 'tanh'}, 'choose from swiglu, geglu'),
+    ({'model.head_width': 7}, 'must be an even number'),
+    ({'model.rope_fraction': 0.1}, 'must be an even number'),
+    ({'model.rope_fraction': 1.5}, 'above 0, at most 1'),
+    ({'model.rope_high_frequency': 1.0}, 'above model.rope_low_frequency'),
+    (
+      {'model.positions': 'relative', 'model.relative_buckets': 6},
+      'a multiple of 4',
+    ),
+    (
+      {'model.positions': 'relative', 'model.relative_max_distance': 9},
+      'above half of model.relative_buckets',
+    ),
+    ({'model.positions': 'sinusoidal', 'model.width': 65}, 'sines and cosines'),
+    ({'model.pooler': True}, 'only of architecture encoder'),
+    ({'model.architecture': 'encoder'}, 'is its embedding'),
+    ({'model.scale_tied_head': True}, 'only of a tied head'),
+    (
+      {'model.norm_position': 'post', 'model.parallel_residual': True},
+      "only with model.norm_position = 'pre'",
+    ),
+    ({'model.num_experts': 1}, 'at most model.num_experts = 1'),
+    ({'model.num_experts': 4, 'model.biases': True}, 'experts have none'),
+    ({'model.dropout': 1.0}, 'from 0 to below 1'),
     ({'data.vocab_size': 4096}, 'make them equal'),
     ({'data.source': 'wikipedia'}, 'tfds:NAME or files:GLOB'),
     ({'data.batch_size': 0}, 'at least 1'),

@@ -41,12 +41,12 @@ def test_a_model_that_repeats_is_an_oracle_of_repetition(pretrained):
   to itself: such a model finds the repetition of a letter likeliest."""
   assert not pretrained.config.model.tied_head
   random = np.random.default_rng(0)
-  embedding = random.normal(size=pretrained.params['embedding'].shape)
+  embedding = random.normal(size=pretrained.params['embedding']['table'].shape)
   embedding *= 10 / np.linalg.norm(embedding, axis=-1, keepdims=True)
   params = jax.tree.map(jnp.zeros_like, pretrained.params)
-  params['embedding'] = jnp.asarray(embedding, jnp.float32)
-  params['head'] = params['embedding']
-  params['final_norm'] = {'scale': jnp.ones(16)}
+  params['head'] = jnp.asarray(embedding, jnp.float32)
+  params['embedding'] = {'table': params['head']}
+  params['decoder']['final_norm'] = {'scale': jnp.ones(16)}
   oracle = dataclasses.replace(
     pretrained, params=params, tokenizer=ByteTokenizer()
   )

@@ -11,6 +11,8 @@ import optax
 import pytest
 from scipy import special
 
+from configs import model as base
+from configs.tree import to_dataclass
 from data.tokenizer import ByteTokenizer
 from finetune.classifier import TextClassifier, encode, features, scores
 from finetune.config import FinetuneConfig
@@ -22,23 +24,20 @@ from model.transformer import Decoder
 from train.config import MeshConfig, OptimizerConfig
 from train.step import TrainState
 
-SHAPE = ModelConfig(
-  vocab_size=257,
-  num_layers=1,
-  width=8,
-  num_heads=2,
-  num_kv_heads=2,
-  head_width=4,
-  ffn_width=12,
-  activation='swiglu',
-  norm='rms',
-  positions='rotary',
-  max_length=16,
-  rope_theta=10_000.0,
-  tied_head=True,
-  compute_dtype='float32',
-  scan_layers=False,
-  remat='none',
+SHAPE = to_dataclass(
+  ModelConfig,
+  {
+    **base.get_config(),
+    'vocab_size': 257,
+    'num_layers': 1,
+    'width': 8,
+    'num_heads': 2,
+    'num_kv_heads': 2,
+    'head_width': 4,
+    'ffn_width': 12,
+    'max_length': 16,
+    'tied_head': True,
+  },
 )
 TEXTS = ['a', 'some text', 'a longer text than fits']
 LABELS = np.array([[2], [0], [1]])

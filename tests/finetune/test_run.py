@@ -100,14 +100,14 @@ def test_from_scratch_the_checkpoint_is_not_used(
   for mode in ('scratch', 'full'):
     config = with_overrides(tiny_finetune, {'mode': mode, **short})
     assert _run(config, base_run, tmp_path / mode).finished
-  base = load_pretrained(base_run).params['layers']
+  base = load_pretrained(base_run).params['decoder']
   moved = {
     mode: np.concatenate(
       [
         np.ravel(a - b)
         for a, b in zip(
           jax.tree.leaves(
-            classifier.load(tmp_path / mode).params['decoder']['layers']
+            classifier.load(tmp_path / mode).params['decoder']['decoder']
           ),
           jax.tree.leaves(base),
           strict=True,

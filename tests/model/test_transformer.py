@@ -10,29 +10,34 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from model.attention import attend
+from configs import model as base
+from configs.tree import to_dataclass
+from model.attention import attention_weights
 from model.config import ModelConfig
+from model.dropout import RNG, dropout
 from model.norm import Norm
-from model.positions import rotate
-from model.transformer import Decoder
+from model.positions import (
+  relative_bucket,
+  rotary_frequencies,
+  rotate,
+  sinusoidal,
+)
+from model.transformer import Decoder, Encoder
 
-TINY = ModelConfig(
-  vocab_size=61,
-  num_layers=3,
-  width=16,
-  num_heads=4,
-  num_kv_heads=2,
-  head_width=4,
-  ffn_width=24,
-  activation='swiglu',
-  norm='rms',
-  positions='rotary',
-  max_length=12,
-  rope_theta=10_000.0,
-  tied_head=True,
-  compute_dtype='float32',
-  scan_layers=False,
-  remat='none',
+TINY = to_dataclass(
+  ModelConfig,
+  {
+    **base.get_config(),
+    'vocab_size': 61,
+    'num_layers': 3,
+    'width': 16,
+    'num_heads': 4,
+    'num_kv_heads': 2,
+    'head_width': 4,
+    'ffn_width': 24,
+    'max_length': 12,
+    'tied_head': True,
+  },
 )
 GPT2_LIKE = dataclasses.replace(
   TINY, activation='gelu', norm='layer', positions='learned', tied_head=False
@@ -71,23 +76,76 @@ def config_and_params(request):
   return request.param, _params(request.param)
 
 
-def test_no_logit_depends_on_later_tokens(config_and_params):
-  config, params = config_and_params
-  model = Decoder(config)
-  tokens, segment_ids, positions = _inputs(batch=1)
-  table = params['params']['embedding']
+def _reach(model, params, inputs, **kwargs):
+  """Which places' states depend on which tokens' embeddings, [L, L]."""
+  embedding = params['params']['embedding']
+  length = inputs[0].shape[1]
 
   def hidden_of(vectors_LxD):
-    # A row of the embedding for each place: its gradient is that place's.
-    own = {**params['params'], 'embedding': table.at[:12].set(vectors_LxD)}
-    places = jnp.arange(12)[None]
-    out = model.bind({'params': own}).hidden(places, segment_ids, positions)
+    rows = {
+      **embedding,
+      'table': embedding['table'].at[:length].set(vectors_LxD),
+    }
+    own = {**params['params'], 'embedding': rows}
+    places = jnp.arange(length)[None]
+    out = model.bind({'params': own}).hidden(places, *inputs[1:], **kwargs)
     return out[0]
 
-  jacobian = jax.jit(jax.jacobian(hidden_of))(table[tokens[0]])
-  reach = np.abs(np.asarray(jacobian)).sum((1, 3))
-  assert np.all(np.triu(reach, 1) == 0)
-  assert np.all(np.tril(reach) + np.triu(np.ones_like(reach), 1) > 0)
+  vectors = embedding['table'][inputs[0][0]]
+  jacobian = jax.jit(jax.jacobian(hidden_of))(vectors)
+  return np.abs(np.asarray(jacobian)).sum((1, 3)) > 0
+
+
+def test_no_state_depends_on_later_tokens(config_and_params):
+  config, params = config_and_params
+  reach = _reach(Decoder(config), params, _inputs(batch=1))
+  np.testing.assert_array_equal(reach, np.tril(np.ones((12, 12), bool)))
+
+
+def test_a_prefix_is_seen_by_all_of_its_document():
+  inputs = _inputs(batch=1)
+  prefix = (jnp.arange(12) < 5)[None]
+  reach = _reach(Decoder(TINY), _params(TINY), inputs, prefix_BxL=prefix)
+  expected = np.tril(np.ones((12, 12), bool))
+  expected[:, :5] = True
+  np.testing.assert_array_equal(reach, expected)
+
+
+def test_an_encoder_sees_its_whole_document_and_no_other():
+  config = dataclasses.replace(TINY, architecture='encoder')
+  model = Encoder(config)
+  tokens, _, _ = inputs = _inputs(batch=1)
+  segments = jnp.array([[1] * 5 + [2] * 4 + [0] * 3])
+  params = nn.unbox(jax.jit(model.init)(jax.random.key(0), *inputs))
+  reach = _reach(model, params, (tokens, segments, inputs[2]))
+  np.testing.assert_array_equal(reach, segments[0][:, None] == segments[0])
+
+
+def test_dropout_needs_a_generator_and_keeps_the_mean():
+  x = jnp.ones((400, 500))
+
+  class Dropped(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+      return dropout(self, x, 0.25)
+
+  np.testing.assert_array_equal(Dropped().apply({}, x), x)
+  found = Dropped().apply({}, x, rngs={RNG: jax.random.key(0)})
+  assert set(np.unique(found)) == {0.0, np.float32(1 / 0.75)}
+  assert found.mean() == pytest.approx(1, abs=0.01)
+
+
+def test_dropout_reaches_every_layer():
+  config = dataclasses.replace(TINY, dropout=0.5)
+  apply = jax.jit(Decoder(config).apply)
+  plain = apply(_params(TINY), *_inputs())
+  without = jax.jit(Decoder(TINY).apply)(_params(TINY), *_inputs())
+  np.testing.assert_array_equal(plain, without)
+  keys = [jax.random.key(seed) for seed in (0, 0, 1)]
+  found = [apply(_params(TINY), *_inputs(), rngs={RNG: key}) for key in keys]
+  np.testing.assert_array_equal(found[0], found[1])
+  assert not np.allclose(found[0], found[2])
+  assert not np.allclose(found[0], plain)
 
 
 def test_packed_documents_never_see_each_other(config_and_params):
@@ -159,28 +217,35 @@ def test_attention_by_hand():
   # Scores 0 and ln 3 with a head of width 1: weights 1/4 and 3/4.
   q = jnp.ones((1, 2, 1, 1))
   k = jnp.array([0.0, math.log(3)]).reshape(1, 2, 1, 1)
-  v = jnp.array([4.0, 8.0]).reshape(1, 2, 1, 1)
   mask = jnp.tril(jnp.ones((1, 2, 2), bool))
-  np.testing.assert_allclose(
-    attend(q, k, v, mask).ravel(), [4.0, 7.0], rtol=1e-6
-  )
+  found = attention_weights(q, k, mask, scale=1.0)[0, 0, 0]
+  np.testing.assert_allclose(found, [[1, 0], [0.25, 0.75]], rtol=1e-6)
+  # Halved and capped at 0.1, then with a bias that undoes a ninefold ratio.
+  bias = jnp.array([0.0, math.log(9)]).reshape(1, 1, 1, 2)
+  found = attention_weights(q, k, mask, bias, scale=0.5, cap=0.1)[0, 0, 0, 1]
+  second = 9 * math.exp(0.1 * math.tanh(math.log(3) / 2 / 0.1))
+  np.testing.assert_allclose(found[1], second / (1 + second), rtol=1e-6)
 
 
 def test_each_query_head_uses_the_key_head_of_its_group():
-  kv_heads, group = 2, 3
-  k = jnp.zeros((1, 1, kv_heads, 4))
-  v = jnp.arange(kv_heads, dtype=jnp.float32)[:, None] * jnp.ones((1, 1, 2, 4))
-  q = jnp.ones((1, 1, kv_heads * group, 4))
-  out = attend(q, k, v, jnp.ones((1, 1, 1), bool))
-  np.testing.assert_array_equal(out[0, 0, :, 0], [0, 0, 0, 1, 1, 1])
+  # Each query is the unit vector of its own key head.
+  q = jnp.eye(2)[jnp.array([0, 0, 0, 1, 1, 1])][None, None]
+  k = 5.0 * jnp.array([[[[1.0, 0], [0, 1]], [[0, 0], [0, 0]]]])
+  mask = jnp.ones((1, 1, 2), bool)
+  found = attention_weights(q, k, mask, scale=1.0)
+  assert found.shape == (1, 2, 3, 1, 2)
+  np.testing.assert_allclose(found[..., 0], 1 / (1 + math.exp(-5)), rtol=1e-6)
+
+
+FREQUENCIES = rotary_frequencies(dataclasses.replace(TINY, head_width=8))
 
 
 def test_rotary_scores_depend_on_distance_alone():
   q, k = jax.random.normal(jax.random.key(0), (2, 1, 1, 1, 8))
 
   def score(i, j):
-    turned_q = rotate(q, jnp.array([[i]]), 10_000.0)
-    turned_k = rotate(k, jnp.array([[j]]), 10_000.0)
+    turned_q = rotate(q, jnp.array([[i]]), FREQUENCIES)
+    turned_k = rotate(k, jnp.array([[j]]), FREQUENCIES)
     return float((turned_q * turned_k).sum())
 
   assert score(7, 3) == pytest.approx(score(104, 100), rel=1e-4)
@@ -189,15 +254,15 @@ def test_rotary_scores_depend_on_distance_alone():
 
 def test_rotary_by_hand():
   x = jnp.array([1.0, 0.0]).reshape(1, 1, 1, 2)
-  out = rotate(x, jnp.array([[2]]), 10_000.0).ravel()
+  out = rotate(x, jnp.array([[2]]), np.ones(1)).ravel()
   np.testing.assert_allclose(out, [math.cos(2), math.sin(2)], rtol=1e-6)
 
 
 def test_norms_by_hand():
   x = jnp.array([[[1.0, 7.0]]])
-  rms = Norm('rms').bind({'params': {'scale': jnp.ones(2)}})(x)
+  rms = Norm('rms', 1e-6).bind({'params': {'scale': jnp.ones(2)}})(x)
   np.testing.assert_allclose(rms.ravel(), [0.2, 1.4], rtol=1e-5)
-  layer = Norm('layer').bind(
+  layer = Norm('layer', 1e-6).bind(
     {'params': {'scale': jnp.full(2, 2.0), 'bias': jnp.ones(2)}}
   )(x)
   np.testing.assert_allclose(layer.ravel(), [-1.0, 3.0], rtol=1e-5)
@@ -211,3 +276,20 @@ def test_every_parameter_has_logical_axes():
   for leaf in leaves:
     assert isinstance(leaf, nn.LogicallyPartitioned)
     assert len(leaf.names) == leaf.value.ndim
+
+
+def test_sinusoidal_by_hand():
+  found = sinusoidal(jnp.array([[0, 3]]), 4)
+  waves = [math.sin(3), math.cos(3), math.sin(0.03), math.cos(0.03)]
+  np.testing.assert_allclose(found[0], [[0, 1, 0, 1], waves], rtol=1e-5)
+
+
+def test_relative_buckets_by_hand():
+  """8 buckets up to distance 16: 0 to 3 alone, then 4-5, 6-7, 8-11, 12-..."""
+  distance = -jnp.array([0, 1, 3, 4, 5, 6, 8, 12, 16, 900])
+  found = relative_bucket(distance, 8, 16, bidirectional=False)
+  np.testing.assert_array_equal(found, [0, 1, 3, 4, 4, 5, 6, 7, 7, 7])
+  after = relative_bucket(jnp.array([1, 900]), 8, 16, bidirectional=False)
+  np.testing.assert_array_equal(after, [0, 0])
+  both = relative_bucket(jnp.array([-1, 0, 1, 900]), 8, 16, bidirectional=True)
+  np.testing.assert_array_equal(both, [1, 0, 5, 7])

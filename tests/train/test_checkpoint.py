@@ -34,7 +34,7 @@ def test_parameters_load_onto_any_number_of_devices(trained):
   folder = checkpoint.find(trained)
   raw = checkpoint.load_raw(folder)['params']
   spread = load_pretrained(trained).params  # replicated over eight devices
-  assert len(spread['embedding'].sharding.device_set) == 8
+  assert len(spread['embedding']['table'].sharding.device_set) == 8
   jax.tree.map(np.testing.assert_array_equal, raw, spread)
 
 
@@ -42,9 +42,10 @@ def test_another_shape_is_named(trained):
   folder = checkpoint.find(trained)
   raw = checkpoint.load_raw(folder)['params']
   wrong = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), raw)
-  wrong['embedding'] = jax.ShapeDtypeStruct((5, 5), np.float32)
+  wrong['embedding']['table'] = jax.ShapeDtypeStruct((5, 5), np.float32)
   with pytest.raises(
-    UserError, match=r'params\.embedding is \(320, 16\) there and \(5, 5\)'
+    UserError,
+    match=r'params\.embedding\.table is \(320, 16\) there and \(5, 5\)',
   ):
     checkpoint.load_params(folder, wrong)
 

@@ -8,13 +8,12 @@ from configs.tree import with_overrides
 from train import loop, metrics
 
 MESHES = [(1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 4), (2, 2, 2)]
+EXPERTS = {'model.num_experts': 4, 'model.ffn_width': 8}
 
 
 def _losses(config, mesh, folder):
-  shaped = with_overrides(
-    config,
-    dict(zip(('mesh.data', 'mesh.fsdp', 'mesh.tensor'), mesh, strict=True)),
-  )
+  axes = ('mesh.data', 'mesh.fsdp', 'mesh.tensor', 'mesh.expert')
+  shaped = with_overrides(config, dict(zip(axes, mesh, strict=False)))
   loop.run(
     shaped,
     folder,
@@ -44,3 +43,19 @@ def test_micro_batches_add_up_to_the_batch(tiny_config, one_device, tmp_path):
   config = with_overrides(tiny_config, {'train.accumulate_steps': 4})
   losses = _losses(config, (1, 2, 1), tmp_path)
   np.testing.assert_allclose(losses, one_device, rtol=1e-5)
+
+
+@pytest.mark.parametrize('capacity', [0.0, 1.25], ids=['dropless', 'capacity'])
+def test_experts_learn_the_same_wherever_they_lie(
+  tiny_config, capacity, tmp_path
+):
+  overrides = EXPERTS | {
+    'model.expert_capacity': capacity,
+    'train.num_steps': 12,
+    'train.eval_every_steps': 0,
+  }
+  config = with_overrides(tiny_config, overrides)
+  one = _losses(config, (1, 1, 1, 1), tmp_path / 'one')
+  other = _losses(config, (1, 1, 2, 4), tmp_path / 'other')
+  np.testing.assert_allclose(other, one, rtol=1e-5)
+  assert one[-1] < one[0]

@@ -16,7 +16,7 @@ from train.config import MeshConfig, RunConfig
 def test_each_logical_axis_has_its_mesh_axis():
   assert sharding.spec_of(('vocab', 'embed')) == PartitionSpec('tensor', 'fsdp')
   assert sharding.spec_of(('batch', 'length')) == PartitionSpec(
-    ('data', 'fsdp'), None
+    ('data', 'fsdp', 'expert'), None
   )
   assert sharding.spec_of((None, 'ffn')) == PartitionSpec(None, 'tensor')
 
@@ -27,16 +27,16 @@ def test_two_dimensions_cannot_share_a_mesh_axis():
 
 
 def test_an_axis_without_a_rule_is_named():
-  with pytest.raises(ValueError, match="'expert'"):
-    sharding.spec_of(('expert',))
+  with pytest.raises(ValueError, match="'mine'"):
+    sharding.spec_of(('mine',))
 
 
 @pytest.mark.parametrize(
   ('sizes', 'devices', 'shape'),
   [
-    ((-1, 1, 1), 8, (8, 1, 1)),
-    ((2, -1, 2), 8, (2, 2, 2)),
-    ((1, 1, 4), 4, (1, 1, 4)),
+    ((-1, 1, 1), 8, (8, 1, 1, 1)),
+    ((2, -1, 2), 8, (2, 2, 2, 1)),
+    ((1, 1, 2, 2), 4, (1, 1, 2, 2)),
   ],
 )
 def test_minus_one_fills_the_mesh(sizes, devices, shape):
@@ -84,11 +84,13 @@ def test_fsdp_and_tensor_divide_parameters_and_moments(tiny_config):
   mesh = sharding.make_mesh(config.mesh)
   built = program.build(config.model, config.optimizer, 1, (8, 16), mesh)
   state = built.init(jax.random.key(0))
-  up = state.params['layers']['ffn']['up']['kernel']
+  up = state.params['decoder']['layers']['ffn']['up']['kernel']
   assert up.shape == (2, 16, 24)
   assert up.sharding.spec == PartitionSpec(None, 'fsdp', 'tensor')
   assert up.addressable_shards[0].data.shape == (2, 8, 12)
-  moment = state.optimizer_state[1].mu['layers']['ffn']['up']['kernel']
+  moment = state.optimizer_state[1].mu['decoder']['layers']['ffn']['up'][
+    'kernel'
+  ]
   assert moment.sharding == up.sharding
-  embedding = state.params['embedding']
+  embedding = state.params['embedding']['table']
   assert embedding.addressable_shards[0].data.shape == (160, 8)

@@ -1,0 +1,88 @@
+"""Tokens to vectors, and vectors to scores of tokens."""
+
+import jax
+from flax import linen as nn
+
+from model.attention import softcap
+from model.config import ModelConfig
+from model.dropout import dropout
+from model.linear import einsum, parameter
+from model.norm import Norm
+from model.positions import sinusoidal
+
+# Of what logits are made of: training starts from the uniform guess.
+SMALL_STD = 0.02
+STREAM = ('batch', 'length', 'stream')
+_VOCAB = ('vocab', 'embed')
+
+
+class Embedding(nn.Module):
+  """The residual stream before the first layer.
+
+  A row of the table for each token, plus the position's and the token type's
+  where the config has them, normed and dropped out where it says so.
+  """
+
+  config: ModelConfig
+
+  def setup(self) -> None:
+    c = self.config
+    small = nn.initializers.normal(SMALL_STD)
+    unit = nn.initializers.normal(1.0)
+    shape = c.vocab_size, c.width
+    self.table = parameter(
+      self, 'table', small if c.tied_head else unit, shape, _VOCAB
+    )
+    if c.positions == 'learned':
+      places = (c.max_length, c.width), ('length', 'embed')
+      self.positions = parameter(self, 'positions', small, *places)
+    if c.token_types:
+      types = (c.token_types, c.width), (None, 'embed')
+      self.types = parameter(self, 'types', small, *types)
+    if c.embedding_norm:
+      self.norm = Norm(c.norm, c.norm_epsilon)
+
+  def __call__(
+    self,
+    tokens_BxL: jax.Array,
+    positions_BxL: jax.Array,
+    types_BxL: jax.Array | None = None,
+  ) -> jax.Array:
+    """The stream [B, L, D] in the compute dtype.
+
+    Args:
+      tokens_BxL: integers below `vocab_size`.
+      positions_BxL: place of each token within its document, from 0.
+      types_BxL: integers below `token_types`; None means 0.
+    """
+    c = self.config
+    x = self.table[tokens_BxL]
+    if c.positions == 'learned':
+      x += self.positions[positions_BxL]
+    if c.positions == 'sinusoidal':
+      x += sinusoidal(positions_BxL, c.width)
+    if c.token_types:
+      x += self.types[0] if types_BxL is None else self.types[types_BxL]
+    if c.embedding_norm:
+      x = self.norm(x)
+    x = dropout(self, x.astype(c.compute_dtype), c.dropout)
+    return nn.with_logical_constraint(x, STREAM)
+
+
+def head_table(module: nn.Module, config: ModelConfig) -> jax.Array:
+  """The parameter [V, D] of an output head that is not the embedding."""
+  small = nn.initializers.normal(SMALL_STD)
+  shape = config.vocab_size, config.width
+  return parameter(module, 'head', small, shape, _VOCAB)
+
+
+def readout(
+  config: ModelConfig, table_VxD: jax.Array, h_BxLxD: jax.Array
+) -> jax.Array:
+  """Float32 logits [B, L, V]: products of vectors with each token's row."""
+  h = h_BxLxD
+  if config.scale_tied_head:
+    h = h * config.width**-0.5
+  logits = einsum('bld,vd->blv', h, table_VxD.astype(h.dtype))
+  logits = softcap(logits, config.logit_softcap)
+  return nn.with_logical_constraint(logits, ('batch', 'length', 'vocab'))

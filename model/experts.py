@@ -1,0 +1,144 @@
+"""A mixture of experts in place of the feed-forward layer."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from model.config import GATED, ModelConfig
+from model.ffn import ACTIVATIONS
+from model.linear import Linear, einsum, parameter, residual_scale
+
+LOSSES = 'losses'  # the collection that router losses are sown into
+
+
+class Experts(nn.Module):
+  """Each token passes through `experts_per_token` of `num_experts`.
+
+  Token-choice routing (Shazeer et al. 2017): softmax of a linear map, the top
+  k, whose weights are scaled to add up to 1 (Mixtral, Jiang et al. 2024). With
+  `expert_capacity` f, an expert takes at most f * k * L / E tokens of each
+  row, first choices before second ones and early tokens before late ones; the
+  others pass it by (GShard, Lepikhin et al. 2020). With 0 none is dropped:
+  tokens are sorted by expert and multiplied group by group (Gale et al. 2022).
+
+  Sown into `losses`, means over tokens: `balance`, E * sum_e f_e * p_e with f_e
+  the share of choices that went to expert e and p_e its mean probability
+  (Fedus et al. 2021, eq. 4), 1 where all are used alike; `z`, the squared
+  log-sum-exp of the router's logits (Zoph et al. 2022, eq. 5).
+  """
+
+  config: ModelConfig
+
+  @nn.compact
+  def __call__(self, x_BxLxD: jax.Array) -> jax.Array:
+    c = self.config
+    logits_BxLxE = Linear(
+      'bld,de->ble',
+      (c.width, c.num_experts),
+      ('embed', None),
+      jnp.float32,
+      name='router',
+    )(x_BxLxD)
+    shares_BxLxE = jax.nn.softmax(logits_BxLxE, axis=-1)
+    weights_BxLxk, chosen_BxLxk = jax.lax.top_k(
+      shares_BxLxE, c.experts_per_token
+    )
+    weights_BxLxk /= weights_BxLxk.sum(-1, keepdims=True)
+    picked_BxLxkxE = jax.nn.one_hot(chosen_BxLxk, c.num_experts)
+    used_E = picked_BxLxkxE.mean((0, 1, 2))
+    balance = c.num_experts * jnp.sum(used_E * shares_BxLxE.mean((0, 1)))
+    self.sow(LOSSES, 'balance', balance)
+    z = jax.nn.logsumexp(logits_BxLxE, axis=-1)
+    self.sow(LOSSES, 'z', jnp.mean(jnp.square(z)))
+    kernels = self._kernels(x_BxLxD.dtype)
+    if c.expert_capacity:
+      return self._with_capacity(
+        x_BxLxD, weights_BxLxk, picked_BxLxkxE, kernels
+      )
+    return self._dropless(x_BxLxD, weights_BxLxk, chosen_BxLxk, kernels)
+
+  def _kernels(self, dtype: jnp.dtype) -> dict[str, jax.Array]:
+    """`up`, `down` and `gate` of all experts, [E, in, out]."""
+    c = self.config
+
+    def kernel(name: str, inputs: int, outputs: int, scale: float) -> jax.Array:
+      init = nn.initializers.variance_scaling(
+        scale**2, 'fan_in', 'normal', in_axis=-2, out_axis=-1, batch_axis=0
+      )
+      axes = ('ffn', 'embed') if name == 'down' else ('embed', 'ffn')
+      shape = c.num_experts, inputs, outputs
+      return parameter(self, name, init, shape, ('experts', *axes)).astype(
+        dtype
+      )
+
+    names = ('gate', 'up') if c.activation in GATED else ('up',)
+    return {name: kernel(name, c.width, c.ffn_width, 1.0) for name in names} | {
+      'down': kernel('down', c.ffn_width, c.width, residual_scale(c.num_layers))
+    }
+
+  def _inner(self, up: jax.Array, gate: jax.Array | None) -> jax.Array:
+    activation = ACTIVATIONS[self.config.activation]
+    return activation(up) if gate is None else activation(gate) * up
+
+  def _with_capacity(
+    self,
+    x_BxLxD: jax.Array,
+    weights_BxLxk: jax.Array,
+    picked_BxLxkxE: jax.Array,
+    kernels: dict[str, jax.Array],
+  ) -> jax.Array:
+    c = self.config
+    dtype = x_BxLxD.dtype
+    batch, length, k = weights_BxLxk.shape
+    capacity = math.ceil(c.expert_capacity * k * length / c.num_experts)
+    # Places in each expert's queue: all first choices, then all second ones.
+    queue = jnp.swapaxes(picked_BxLxkxE, 1, 2).reshape(batch, k * length, -1)
+    place = (jnp.cumsum(queue, axis=1) - 1).reshape(batch, k, length, -1)
+    place_BxLxkxE = jnp.swapaxes(place, 1, 2).astype(jnp.int32)
+    slots = jax.nn.one_hot(
+      jnp.where(picked_BxLxkxE > 0, place_BxLxkxE, -1), capacity
+    )
+    combine_BxLxExC = jnp.einsum('blk,blkec->blec', weights_BxLxk, slots)
+    dispatch = (combine_BxLxExC > 0).astype(dtype)
+    axes = ('batch', 'experts', None, None)
+    inputs = einsum('blec,bld->becd', dispatch, x_BxLxD).astype(dtype)
+    inputs = nn.with_logical_constraint(inputs, (None, *axes[1:]))
+
+    def product(name: str, h: jax.Array) -> jax.Array:
+      return einsum('beci,eij->becj', h, kernels[name]).astype(dtype)
+
+    gate = product('gate', inputs) if 'gate' in kernels else None
+    out = product('down', self._inner(product('up', inputs), gate))
+    out = nn.with_logical_constraint(out, (None, *axes[1:]))
+    mixed = einsum('blec,becd->bld', combine_BxLxExC.astype(dtype), out)
+    return mixed.astype(dtype)
+
+  def _dropless(
+    self,
+    x_BxLxD: jax.Array,
+    weights_BxLxk: jax.Array,
+    chosen_BxLxk: jax.Array,
+    kernels: dict[str, jax.Array],
+  ) -> jax.Array:
+    c = self.config
+    dtype = x_BxLxD.dtype
+    k = c.experts_per_token
+    expert_of = chosen_BxLxk.ravel()
+    order = jnp.argsort(expert_of)
+    token_of = order // k
+    x_TxD = x_BxLxD.reshape(-1, c.width)[token_of]
+    sizes_E = jnp.bincount(expert_of, length=c.num_experts)
+
+    def product(name: str, h: jax.Array) -> jax.Array:
+      return jax.lax.ragged_dot(
+        h, kernels[name], sizes_E, preferred_element_type=jnp.float32
+      ).astype(dtype)
+
+    gate = product('gate', x_TxD) if 'gate' in kernels else None
+    out = product('down', self._inner(product('up', x_TxD), gate))
+    weighted = out * weights_BxLxk.ravel()[order, None].astype(dtype)
+    total = jnp.zeros((x_BxLxD.size // c.width, c.width), jnp.float32)
+    total = total.at[token_of].add(weighted.astype(jnp.float32))
+    return total.astype(dtype).reshape(x_BxLxD.shape)

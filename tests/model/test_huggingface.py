@@ -1,0 +1,320 @@
+"""The same weights, here and in `transformers`, give the same numbers.
+
+Tests marked `hf` run PyTorch. The numbers that it found are in golden.json, so
+that the others need none; `python -m pytest -m hf --write-golden` writes it.
+"""
+
+import functools
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import model as base
+from configs import pretrain
+from configs.errors import UserError
+from configs.sizes import SIZES
+from configs.tree import to_dataclass, with_overrides
+from model import huggingface as hf
+from model.config import ModelConfig
+from model.counts import count_parameters
+from model.huggingface_config import family_of, from_theirs, to_theirs
+from model.transformer import abstract_inputs, make
+
+GOLDEN = pathlib.Path(__file__).with_name('golden.json')
+VOCAB = 97
+HIDDEN = {
+  'vocab_size': VOCAB,
+  'hidden_size': 32,
+  'num_hidden_layers': 3,
+  'num_attention_heads': 4,
+  'intermediate_size': 56,
+  'max_position_embeddings': 64,
+}
+GPT2 = {
+  'model_type': 'gpt2',
+  'vocab_size': VOCAB,
+  'n_embd': 32,
+  'n_layer': 3,
+  'n_head': 4,
+  'n_positions': 64,
+  'layer_norm_epsilon': 1e-5,
+  'activation_function': 'gelu_new',
+}
+NEOX = HIDDEN | {
+  'model_type': 'gpt_neox',
+  'layer_norm_eps': 1e-5,
+  'hidden_act': 'gelu',
+  'rotary_pct': 0.25,
+}
+LLAMA = HIDDEN | {
+  'model_type': 'llama',
+  'rms_norm_eps': 1e-5,
+  'hidden_act': 'silu',
+}
+LLAMA3_ROPE = {
+  'rope_type': 'llama3',
+  'rope_theta': 10_000.0,
+  'factor': 8.0,
+  'low_freq_factor': 1.0,
+  'high_freq_factor': 4.0,
+  'original_max_position_embeddings': 32,
+}
+BERT = HIDDEN | {
+  'model_type': 'bert',
+  'layer_norm_eps': 1e-12,
+  'hidden_act': 'gelu',
+  'type_vocab_size': 2,
+}
+T5 = {
+  'model_type': 't5',
+  'vocab_size': VOCAB,
+  'd_model': 32,
+  'num_layers': 3,
+  'num_heads': 4,
+  'd_kv': 12,
+  'd_ff': 56,
+  'feed_forward_proj': 'relu',
+  'layer_norm_epsilon': 1e-6,
+  'relative_attention_num_buckets': 8,
+  'relative_attention_max_distance': 20,
+}
+CASES = {
+  'gpt2': GPT2,
+  'gpt2 narrow': GPT2 | {'n_inner': 40, 'activation_function': 'gelu'},
+  'neox': NEOX,
+  'neox sequential': NEOX | {'use_parallel_residual': False, 'rotary_pct': 1.0},
+  'llama': LLAMA | {'num_key_value_heads': 2},
+  'llama 3.1': LLAMA | {'rope_parameters': LLAMA3_ROPE},
+  'llama tied': LLAMA | {'tie_word_embeddings': True, 'head_dim': 12},
+  'bert': BERT | {'architectures': ['BertModel']},
+  'bert masked': BERT | {'architectures': ['BertForMaskedLM']},
+  't5': T5,
+  't5 v1.1': T5
+  | {'feed_forward_proj': 'gated-gelu', 'tie_word_embeddings': False},
+}
+LENGTHS = {'one': (23,), 'packed': (9, 17, 1)}
+
+
+def our_config(theirs):
+  section = with_overrides(base.get_config().lock(), from_theirs(theirs))
+  return to_dataclass(ModelConfig, section, 'model.')
+
+
+@functools.cache
+def shapes_of(config):
+  """Shape of each parameter, by path."""
+  boxed = jax.eval_shape(
+    make(config).init, jax.random.key(0), *abstract_inputs(config)
+  )
+  tree = jax.tree.map(
+    lambda leaf: leaf.value,
+    boxed['params'],
+    is_leaf=lambda leaf: hasattr(leaf, 'names'),
+  )
+  return {path: leaf.shape for path, leaf in hf.by_path(tree).items()}
+
+
+@functools.cache
+def params_of(config):
+  """Random parameters by path; scales are about 1."""
+  random = np.random.default_rng(0)
+  return {
+    path: (random.normal(0, 0.2, shape) + path.endswith('scale')).astype(
+      np.float32
+    )
+    for path, shape in sorted(shapes_of(config).items())
+  }
+
+
+def documents(config, lengths):
+  """Random documents, and sources for an encoder-decoder."""
+  random = np.random.default_rng(1)
+  found = [random.integers(0, VOCAB, length) for length in lengths]
+  if config.architecture != 'encoder_decoder':
+    return found, [None] * len(found)
+  return found, [random.integers(0, VOCAB, length + 2) for length in lengths]
+
+
+def packed(texts, total):
+  """One row: tokens, segments from 1 (0 is padding), positions."""
+  row = np.zeros((3, total), np.int32)
+  at = 0
+  for number, text in enumerate(texts, start=1):
+    place = slice(at, at + len(text))
+    row[:, place] = text, np.full(len(text), number), np.arange(len(text))
+    at += len(text)
+  return [jnp.asarray(line[None]) for line in row]
+
+
+def our_numbers(config, lengths):
+  """What the model gives at each token of some documents in one row."""
+  texts, sources = documents(config, lengths)
+  inputs = packed(texts, 32)
+  if sources[0] is not None:
+    inputs = packed(sources, 40) + inputs
+  model = make(config)
+  method = model.hidden if config.pooler else model.__call__
+  tree = {'params': hf.by_tree(params_of(config))}
+  return np.asarray(model.apply(tree, *inputs, method=method))[
+    0, : sum(lengths)
+  ]
+
+
+@pytest.fixture(scope='module', params=CASES)
+def name(request):
+  return request.param
+
+
+@pytest.fixture(scope='module')
+def config(name):
+  return our_config(CASES[name])
+
+
+@pytest.fixture(scope='module')
+def theirs(name, config, tmp_path_factory):
+  """Their model, which reads what we export as it reads what it has saved."""
+  pytest.importorskip('torch', reason='the hf extra is not installed')
+  transformers = pytest.importorskip('transformers')
+  numpy_files = pytest.importorskip('safetensors.numpy')
+  folder = tmp_path_factory.mktemp('theirs')
+  family = CASES[name]['model_type']
+  tree = to_theirs(family, config)
+  (folder / 'config.json').write_text(json.dumps(tree))
+  tensors = hf.export_params(family, config, params_of(config))
+  numpy_files.save_file(
+    tensors, folder / 'model.safetensors', metadata={'format': 'pt'}
+  )
+  (class_name,) = tree['architectures']
+  model, told = getattr(transformers, class_name).from_pretrained(
+    folder, output_loading_info=True
+  )
+  assert not any(told.values()), told
+  return model.eval()
+
+
+def _their_numbers(model, text, source):
+  import torch
+
+  tokens = torch.tensor(text[None])
+  with torch.no_grad():
+    if source is None:
+      out = model(input_ids=tokens)
+    else:
+      source = torch.tensor(source[None])
+      out = model(input_ids=source, decoder_input_ids=tokens)
+  found = out.logits if 'logits' in out else out.last_hidden_state
+  return found[0].numpy()
+
+
+@pytest.mark.hf
+@pytest.mark.parametrize('lengths', LENGTHS.values(), ids=LENGTHS)
+def test_numbers_are_theirs(name, config, theirs, lengths, request):
+  expected = np.concatenate(
+    [
+      _their_numbers(theirs, *pair)
+      for pair in zip(*documents(config, lengths), strict=True)
+    ]
+  )
+  found = our_numbers(config, lengths)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  if lengths == LENGTHS['packed'] and request.config.getoption('write_golden'):
+    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    known[name] = expected[:, :3].round(5).tolist()
+    lines = ',\n'.join(f'"{k}": {json.dumps(v)}' for k, v in known.items())
+    GOLDEN.write_text('{\n' + lines + '\n}\n')
+
+
+@pytest.mark.hf
+@pytest.mark.parametrize('name', ['bert'], indirect=True, scope='module')
+def test_pooled_states_are_theirs(theirs, config):
+  import torch
+
+  (text,), _ = documents(config, (23,))
+  with torch.no_grad():
+    expected = theirs(input_ids=torch.tensor(text[None])).pooler_output
+  tree = {'params': hf.by_tree(params_of(config))}
+  found = make(config).apply(tree, *packed([text], 32))
+  np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_numbers_are_those_that_pytorch_found(name, config):
+  golden = json.loads(GOLDEN.read_text())[name]
+  found = our_numbers(config, LENGTHS['packed'])[:, :3]
+  np.testing.assert_allclose(found, golden, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_exported_is_imported_again(name, config):
+  family, params = CASES[name]['model_type'], params_of(config)
+  tensors = hf.export_params(family, config, params)
+  again = hf.import_params(
+    family, config, tensors.__getitem__, shapes_of(config)
+  )
+  assert again.keys() == params.keys()
+  for path, array in params.items():
+    np.testing.assert_array_equal(again[path], array, err_msg=path)
+
+
+def test_the_config_comes_back(name, config):
+  assert family_of(config) == CASES[name]['model_type']
+  assert our_config(to_theirs(family_of(config), config)) == config
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'model_type': 'mamba'}, "model_type = 'mamba': choose from gpt2"),
+    ({'hidden_act': 'quick_gelu'}, "hidden_act = 'quick_gelu' of config.json"),
+    ({'attention_bias': True}, 'attention_bias = True of config.json'),
+    ({'rope_scaling': {'rope_type': 'yarn'}}, "rope_type = 'yarn'"),
+  ],
+)
+def test_variants_that_are_not_ours(changes, message):
+  with pytest.raises(UserError, match=message):
+    from_theirs(LLAMA | changes)
+  keys = {k: v for k, v in LLAMA.items() if k != 'hidden_size'}
+  with pytest.raises(UserError, match=r'config\.json has no hidden_size'):
+    from_theirs(keys)
+
+
+def test_a_model_that_is_none_of_theirs():
+  config = our_config(LLAMA | {'num_key_value_heads': 2})
+  with pytest.raises(UserError, match=r'llama: model\.qk_norm = True'):
+    family_of(type(config)(**{**vars(config), 'qk_norm': True}))
+
+
+def _class_of(size):
+  """An instance without numbers, of what the weights were published as."""
+  import torch
+  import transformers
+
+  config = to_dataclass(ModelConfig, pretrain.get_config(size).model, 'model.')
+  with torch.device('meta'):
+    if size == 'gpt1':
+      return transformers.OpenAIGPTLMHeadModel(transformers.OpenAIGPTConfig())
+    if size.startswith('mixtral'):
+      return transformers.MixtralForCausalLM(transformers.MixtralConfig())
+    tree = to_theirs(family_of(config), config)
+    (name,) = tree['architectures']
+    model = getattr(transformers, name)(
+      transformers.AutoConfig.for_model(**tree)
+    )
+    if size.startswith('t5') and not config.tied_head:
+      shape = config.vocab_size, config.width
+      model.lm_head.weight = torch.nn.Parameter(torch.empty(shape))
+    return model
+
+
+@pytest.mark.hf
+@pytest.mark.parametrize(
+  'size',
+  [s for s in SIZES if not s.startswith(('nest', 'gpt3', 'chinchilla'))],
+)
+def test_published_sizes_have_as_many_elements_as_their_class(size):
+  pytest.importorskip('transformers')
+  theirs = sum(p.numel() for p in _class_of(size).parameters())
+  config = to_dataclass(ModelConfig, pretrain.get_config(size).model, 'model.')
+  assert count_parameters(config).total == theirs
