@@ -1,4 +1,4 @@
-"""Text to token ids and back: bytes, or byte-level BPE."""
+"""Text to token ids and back: bytes, BPE, or what came with other weights."""
 
 import hashlib
 import json
@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from configs.errors import UserError
 
 SEPARATOR = '<|endoftext|>'
 
@@ -66,28 +68,58 @@ class ByteTokenizer:
     return json.dumps({'kind': 'byte'})
 
 
-class BpeTokenizer:
-  """Byte-level BPE of the `tokenizers` library, as GPT-2's."""
+class LibraryTokenizer:
+  """One of the `tokenizers` library: our byte-level BPE, or an imported one.
 
-  def __init__(self, library_json: str) -> None:
-    """Takes what `tokenizers.Tokenizer.to_str` returns."""
+  The bytes of a token are exact for byte-level BPE. Of other kinds, which may
+  drop or normalize text, they are those of the token as it is spelled, a mark
+  of a word's beginning counted as the blank that it stands for.
+  """
+
+  def __init__(self, library_json: str, separator: str = SEPARATOR) -> None:
+    """Reads a tokenizer.
+
+    Args:
+      library_json: what `tokenizers.Tokenizer.to_str` returns.
+      separator: the token that stands before every document.
+
+    Raises:
+      UserError: this is no tokenizer, or has no such token.
+    """
+    try:
+      self._library = tokenizers.Tokenizer.from_str(library_json)
+    except Exception as error:  # the library raises no narrower one
+      raise UserError(f'this is no tokenizer.json: {error}') from error
     self._json = library_json
-    self._library = tokenizers.Tokenizer.from_str(library_json)
+    self._separator = separator
     # the separator spelled out in a text is text
     self._library.encode_special_tokens = True
+    # prompts are what the caller makes them, at one length
+    self._library.no_truncation()
+    self._library.no_padding()
     vocabulary = self._library.get_vocab()
-    self.vocab_size = len(vocabulary)
-    self.separator_id = vocabulary.pop(SEPARATOR)
+    if separator not in vocabulary:
+      raise UserError(f'the tokenizer has no token {separator!r}')
+    self.vocab_size = max(vocabulary.values()) + 1
+    self.separator_id = vocabulary[separator]
+    added = self._library.get_added_tokens_decoder()
+    special = {index for index, token in added.items() if token.special}
+    byte_level = 'ByteLevel' in json.dumps(json.loads(library_json)['decoder'])
     self.token_bytes = np.zeros(self.vocab_size, np.int32)
     for token, index in vocabulary.items():
-      self.token_bytes[index] = len(token)  # a character stands for a byte
+      if index not in special:
+        size = len(token) if byte_level else _spelled_bytes(token)
+        self.token_bytes[index] = size
     self.digest = _digest(self.to_json())
 
   def encode(self, text: str) -> np.ndarray:
-    return np.array(self._library.encode(text).ids, np.int32)
+    found = self._library.encode(text, add_special_tokens=False)
+    return np.array(found.ids, np.int32)
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-    found = self._library.encode_batch_fast(list(texts))
+    found = self._library.encode_batch_fast(
+      list(texts), add_special_tokens=False
+    )
     return [np.array(encoding.ids, np.int32) for encoding in found]
 
   def decode(self, ids: Iterable[int]) -> str:
@@ -95,10 +127,11 @@ class BpeTokenizer:
     return self._library.decode(kept, skip_special_tokens=False)
 
   def to_json(self) -> str:
-    return json.dumps({'kind': 'bpe', 'tokenizer': json.loads(self._json)})
+    tree = {'kind': 'library', 'separator': self._separator}
+    return json.dumps(tree | {'tokenizer': json.loads(self._json)})
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> BpeTokenizer:
+def train_bpe(texts: Iterable[str], vocab_size: int) -> LibraryTokenizer:
   """Trains byte-level BPE; the same texts give the same tokenizer.
 
   Args:
@@ -116,7 +149,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> BpeTokenizer:
     show_progress=False,
   )
   library.train_from_iterator(texts, trainer)
-  return BpeTokenizer(library.to_str())
+  return LibraryTokenizer(library.to_str())
 
 
 def tokenizer_from_json(text: str) -> Tokenizer:
@@ -124,7 +157,12 @@ def tokenizer_from_json(text: str) -> Tokenizer:
   tree = json.loads(text)
   if tree['kind'] == 'byte':
     return ByteTokenizer()
-  return BpeTokenizer(json.dumps(tree['tokenizer']))
+  return LibraryTokenizer(json.dumps(tree['tokenizer']), tree['separator'])
+
+
+def _spelled_bytes(token: str) -> int:
+  """Bytes of a WordPiece, or of a SentencePiece with its mark of a blank."""
+  return len(token.removeprefix('##').replace('\u2581', ' ').encode())
 
 
 def _digest(text: str) -> str:

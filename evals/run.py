@@ -16,7 +16,7 @@ from configs.command import run_command
 from configs.errors import UserError
 from configs.files import write_json
 from evals import tasks as registry
-from train.pretrained import load_pretrained
+from train.pretrained import check_decoder, load_pretrained
 
 
 def evaluate(
@@ -51,6 +51,7 @@ def evaluate(
     raise UserError('no task: choose from ' + ', '.join(registry.TASKS))
   chosen = {name: registry.named(name) for name in tasks}
   pretrained = load_pretrained(checkpoint, step, devices=devices)
+  check_decoder(pretrained)
   found = {}
   for name, task in tqdm(chosen.items(), unit=' tasks', desc='evaluating'):
     scores = task(pretrained, shots, limit)

@@ -34,7 +34,7 @@ from finetune.tasks import Topics
 from train import checkpoint, workdir
 from train.interrupt import stop_request
 from train.metrics import METRICS, JsonlWriter
-from train.pretrained import Pretrained, load_pretrained
+from train.pretrained import Pretrained, check_decoder, load_pretrained
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,7 @@ def run(
     log.info('%s is finished already', folder)
     return FinetuneResult(str(folder), True, **done)
   pretrained = load_pretrained(source, mesh_config=typed.mesh, devices=devices)
+  check_decoder(pretrained)
   _check_length(typed, pretrained)
   corpus_of(pretrained)
   topics = tasks.load(

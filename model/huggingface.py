@@ -7,7 +7,7 @@ holds; a path with `layers` in it names one layer's part of a stacked array.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -294,29 +294,47 @@ def rules(family: str, config: ModelConfig) -> list[Rule]:
   return _RULES[family](config)
 
 
-def import_params(
-  family: str,
-  config: ModelConfig,
-  read: Callable[[str], np.ndarray],
-  shapes: Mapping[str, Shape],
-) -> dict[str, np.ndarray]:
-  """Our parameters by path, from theirs by name.
+def shapes_of_theirs(
+  rules: Sequence[Rule], config: ModelConfig, shapes: Mapping[str, Shape]
+) -> dict[str, Shape]:
+  """The shape of each tensor of theirs, by name.
 
   Args:
-    family: their `model_type`.
+    rules: as `rules` gives them.
     config: ours.
-    read: gives a tensor of theirs.
     shapes: of ours, by path; of stacked ones with the axis of layers.
   """
-  params = {path: np.empty(shape, np.float32) for path, shape in shapes.items()}
-  for rule in rules(family, config):
-    for layer in range(config.num_layers) if rule.stacked else [None]:
-      at = () if layer is None else (layer,)
-      inner = [shapes[path][len(at) :] for path in rule.ours]
-      found = rule.split(read(rule.theirs.format(layer=layer)), inner)
+  found = {}
+  for rule in rules:
+    inner = [shapes[path][rule.stacked :] for path in rule.ours]
+    # Bytes, and those of one number: only the shape is looked at.
+    blanks = [np.broadcast_to(np.int8(0), shape) for shape in inner]
+    shape = rule.join(blanks).shape
+    for name, _ in _tensors(rule, config):
+      found[name] = shape
+  return found
+
+
+def import_into(
+  params: Mapping[str, np.ndarray],
+  rules: Iterable[Rule],
+  config: ModelConfig,
+  read: Callable[[str], np.ndarray],
+) -> None:
+  """Fills our parameters, by path, from theirs, by name.
+
+  Args:
+    params: arrays to be filled; stacked ones have the axis of layers.
+    rules: as `rules` gives them.
+    config: ours.
+    read: gives a tensor of theirs.
+  """
+  for rule in rules:
+    for name, at in _tensors(rule, config):
+      own = [params[path][at] for path in rule.ours]
+      found = rule.split(read(name), [array.shape for array in own])
       for path, array in zip(rule.ours, found, strict=True):
         params[path][at] = array
-  return params
 
 
 def export_params(
@@ -325,11 +343,21 @@ def export_params(
   """Their tensors by name, from our parameters by path."""
   tensors = {}
   for rule in rules(family, config):
-    for layer in range(config.num_layers) if rule.stacked else [None]:
-      at = () if layer is None else (layer,)
+    for name, at in _tensors(rule, config):
       joined = rule.join([np.asarray(params[path])[at] for path in rule.ours])
-      tensors[rule.theirs.format(layer=layer)] = np.ascontiguousarray(joined)
+      tensors[name] = np.ascontiguousarray(joined)
   return tensors
+
+
+def _tensors(
+  rule: Rule, config: ModelConfig
+) -> Iterator[tuple[str, tuple[int, ...]]]:
+  """Their name of each of a rule's tensors, and the index of its layer."""
+  if not rule.stacked:
+    yield rule.theirs, ()
+    return
+  for layer in range(config.num_layers):
+    yield rule.theirs.format(layer=layer), (layer,)
 
 
 def by_path(tree: Mapping[str, Any]) -> dict[str, Any]:

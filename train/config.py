@@ -165,11 +165,6 @@ class RunConfig:
 
   def validate(self) -> None:
     """Raises UserError where sections do not fit each other."""
-    if self.model.architecture != 'decoder':
-      raise UserError(
-        f'model.architecture = {self.model.architecture!r}: pre-training is of '
-        'decoders, on the next token'
-      )
     if self.data.vocab_size > self.model.vocab_size:
       raise UserError(
         f'data.vocab_size = {self.data.vocab_size}: more tokens than '

@@ -86,6 +86,11 @@ def run(
       is no longer finite.
   """
   run_config = to_dataclass(RunConfig, config)
+  if run_config.model.architecture != 'decoder':
+    raise UserError(
+      f'model.architecture = {run_config.model.architecture!r}: pre-training '
+      'is of decoders, on the next token'
+    )
   folder = pathlib.Path(workdir_path).absolute()
   tree = workdir.as_json(config.to_dict())
   workdir.check(folder, tree)

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from configs.errors import UserError
 from configs.tree import to_dataclass
 from data.tokenizer import Tokenizer, tokenizer_from_json
-from model.transformer import Decoder
+from model.transformer import Transformer, abstract_inputs, make
 from train import checkpoint
 from train.checkpoint import Meta
 from train.config import MeshConfig, RunConfig
@@ -34,7 +35,7 @@ class Pretrained:
   folder: pathlib.Path
   meta: Meta
   config: RunConfig
-  model: Decoder
+  model: Transformer
   params: Any
   mesh: Mesh
   tokenizer: Tokenizer
@@ -64,16 +65,26 @@ def load_pretrained(
   mesh = make_mesh(
     mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1), devices
   )
-  model = Decoder(config.model)
+  model = make(config.model)
   params = checkpoint.load_params(folder, abstract_params(model, mesh))
   tokenizer = tokenizer_from_json(meta.tokenizer)
   return Pretrained(folder, meta, config, model, params, mesh, tokenizer)
 
 
-def abstract_params(model: Decoder, mesh: Mesh) -> Any:
+def check_decoder(pretrained: Pretrained) -> None:
+  """Raises UserError where a model does not predict the next token."""
+  architecture = pretrained.config.model.architecture
+  if architecture != 'decoder':
+    raise UserError(
+      f'{pretrained.folder} is of architecture {architecture!r}: tasks are for '
+      'decoders'
+    )
+
+
+def abstract_params(model: Transformer, mesh: Mesh) -> Any:
   """Shapes and shardings of a model's parameters."""
-  token = jax.ShapeDtypeStruct((1, 1), 'int32')
-  boxed = jax.eval_shape(model.init, jax.random.key(0), token, token, token)
+  inputs = abstract_inputs(model.config)
+  boxed = jax.eval_shape(model.init, jax.random.key(0), *inputs)
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=sharding

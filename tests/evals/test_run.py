@@ -13,6 +13,7 @@ from configs.errors import UserError
 from evals import tasks
 from evals.run import evaluate
 from train import checkpoint
+from train.pretrained import check_decoder
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -67,6 +68,13 @@ def test_a_checkpoint_of_another_step(eval_run):
 def test_mistakes(eval_run, kwargs, message):
   with pytest.raises(UserError, match=message):
     evaluate(eval_run, **kwargs)
+
+
+def test_a_model_that_predicts_no_next_token(pretrained):
+  model = dataclasses.replace(pretrained.config.model, architecture='encoder')
+  config = dataclasses.replace(pretrained.config, model=model)
+  with pytest.raises(UserError, match="architecture 'encoder': tasks are for"):
+    check_decoder(dataclasses.replace(pretrained, config=config))
 
 
 def test_other_text_than_it_was_trained_on(pretrained):
