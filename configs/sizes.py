@@ -1,12 +1,14 @@
 """Models by name, as overrides of a pre-training config: plain data.
 
-Published families at their published sizes, and `nest`, a ladder of our own for
-small studies. Learning rates are the published peaks; where a paper gives none,
-that of the GPT-3 of nearest size.
+Published families at their published sizes, and `nest`, our own for studies.
+Learning rates are the published peaks; where a paper gives none, that of the
+GPT-3 of nearest size.
 """
 
 from collections.abc import Mapping
 from typing import Any
+
+from configs.nest import nest
 
 Overrides = Mapping[str, Any]
 
@@ -181,29 +183,16 @@ def _llama(
   return {**family, **shape, 'optimizer.learning_rate': rate}
 
 
-def _nest(width: int) -> Overrides:
-  """One shape of two layers, grown in width alone.
-
-  So nothing but size changes from rung to rung. Heads are 16 wide, as many as
-  fit; feed-forward width is 8/3 of the width, to the nearest multiple of 8, so
-  that a layer with a gate holds 12 width^2 parameters, as one of four times the
-  width without. Learning rates fall with width^-0.72, that is with
-  parameters^-0.36, the trend of the best of sweeps in factors of two.
-  """
-  rate = float(f'{8e-3 * (width / 64) ** -0.72:.2g}')
-  shape = _shape(2, width, width // 16, 8 * round(width / 3), head_width=16)
-  return {**shape, 'optimizer.learning_rate': rate}
-
+# The first seven are the pocket study's: two layers, grown in width alone.
+_NEST = (
+  *('nest-12k', 'nest-25k', 'nest-56k', 'nest-98k'),
+  *('nest-222k', 'nest-396k', 'nest-886k'),
+  *('nest-50k', 'nest-100k', 'nest-300k', 'nest-1m', 'nest-3m', 'nest-10m'),
+  *('nest-30m', 'nest-100m', 'nest-300m', 'nest-1b', 'nest-3b', 'nest-10b'),
+)
 
 SIZES: dict[str, Overrides] = {
-  # By the parameters outside the embedding and the output head.
-  'nest-12k': _nest(24),
-  'nest-25k': _nest(32),
-  'nest-56k': _nest(48),
-  'nest-98k': _nest(64),
-  'nest-222k': _nest(96),
-  'nest-396k': _nest(128),
-  'nest-886k': _nest(192),
+  **{name: nest(name) for name in _NEST},
   'gpt1': _gpt(_GPT1, 12, 768, 12, 2.5e-4),
   'gpt2': _gpt(_GPT2, 12, 768, 12, 6e-4),
   'gpt2-medium': _gpt(_GPT2, 24, 1024, 16, 3e-4),

@@ -79,6 +79,7 @@ def get_config(name: str | None = None) -> ConfigDict:
 
   # Every other key of a pre-training run, shared by all rungs.
   shared = pretrain.get_config().unlock()
+  shared.data.batch_size = 4  # many small steps suit few tokens
   del shared.name
   for section, keys in RUNG_KEYS.items():
     for key in keys:
