@@ -13,11 +13,11 @@ feed-forward width.
   of 8 below 32.
 - heads: 16 wide below a width of 256, then 32, 64 from 512, 128 from 2,048; as
   many as fit.
-- feed-forward width: what is then left of N, to the nearest multiple of 8. It is
-  about 8/3 of the width, and N is met within 2% (4% below 50k).
-- learning rate: 0.008 at 98k, falling with (12 layers width^2)^-0.36, the trend
-  of the best of sweeps in factors of two between 12k and 590k, at batches of
-  512 tokens. Beyond, it is an extrapolation.
+- feed-forward width: what is then left of N, to the nearest multiple of 8. It
+  is about 8/3 of the width, and N is met within 2% (4% below 50k).
+- learning rate: 0.008 at 98k, falling with (12 layers width^2)^-0.36, the
+  trend of the best of sweeps in factors of two between 12k and 590k, at batches
+  of 512 tokens. Beyond, it is an extrapolation.
 - sequence length: 128 tokens up to 1M, 512 up to 10M, 1,024 up to 100M, 2,048
   beyond.
 - batch: 0.58 D^0.571 tokens (Li et al. 2025, arXiv:2503.04715) at D = 20 N, to
