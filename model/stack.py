@@ -123,7 +123,7 @@ class Stack(nn.Module):
     x, _ = blocks(c, name='layers')(x_BxLxD, context)
     if c.norm_position == 'pre':
       x = Norm(c.norm, c.norm_epsilon, name='final_norm')(x)
-    return dropout(self, x, c.dropout) if c.norm_position == 'pre' else x
+    return x
 
   def _bias(self, positions_BxL: jax.Array) -> jax.Array:
     """A learned number for each head and bucket of distances, [B, H, L, L].

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,6 +189,29 @@ def _run_until(config, folder, step):
 
     patch.setattr(loop, 'learning_rate', crash)
     _run(config, folder)
+
+
+def test_dropout_is_drawn_anew_each_step_and_again_on_resume(
+  tiny_config, straight, tmp_path
+):
+  short = {'train.num_steps': 12, 'schedule.decay_steps': 2}
+  saved = {'checkpoint.every_steps': 6, 'train.eval_every_steps': 0}
+  config = with_overrides(
+    tiny_config,
+    short | saved | {'model.dropout': 0.3, 'train.accumulate_steps': 2},
+  )
+  _run(config, tmp_path / 'whole')
+  resumed = tmp_path / 'resumed'
+  shutil.copytree(tmp_path / 'whole', resumed)
+  shutil.rmtree(resumed / checkpoint.CHECKPOINTS / '12')
+  (resumed / workdir.DONE).unlink()
+  _run(config, resumed)
+  _assert_same_run(tmp_path / 'whole', resumed)
+  first = [
+    metrics.read_metrics(folder / metrics.METRICS)[0]['loss']
+    for folder in (straight, resumed)
+  ]
+  assert first[0] != first[1]
 
 
 def test_a_workdir_of_another_config_is_refused(tiny_config, straight):
