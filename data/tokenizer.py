@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -60,7 +61,7 @@ class ByteTokenizer:
     return [self.encode(text) for text in texts]
 
   def decode(self, ids: Iterable[int]) -> str:
-    return bytes(i for i in ids if i != self.separator_id).decode(
+    return bytes(i for i in ids if i < self.separator_id).decode(
       errors='replace'
     )
 
@@ -161,7 +162,12 @@ def tokenizer_from_json(text: str) -> Tokenizer:
 
 
 def _spelled_bytes(token: str) -> int:
-  """Bytes of a WordPiece, or of a SentencePiece with its mark of a blank."""
+  """Bytes of a WordPiece, or of a SentencePiece with its mark of a blank.
+
+  A SentencePiece such as <0x0A> is one byte that has no token of its own.
+  """
+  if re.fullmatch(r'<0x[0-9A-F]{2}>', token):
+    return 1
   return len(token.removeprefix('##').replace('\u2581', ' ').encode())
 
 

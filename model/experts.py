@@ -18,10 +18,12 @@ class Experts(nn.Module):
 
   Token-choice routing (Shazeer et al. 2017): softmax of a linear map, the top
   k, whose weights are scaled to add up to 1 (Mixtral, Jiang et al. 2024). With
-  `expert_capacity` f, an expert takes at most f * k * L / E tokens of each
-  row, first choices before second ones and early tokens before late ones; the
-  others pass it by (GShard, Lepikhin et al. 2020). With 0 none is dropped:
-  tokens are sorted by expert and multiplied group by group (Gale et al. 2022).
+  `expert_capacity` f, an expert takes at most f * k * L / E tokens of each row,
+  early tokens before late ones; the others pass it by (GShard, Lepikhin et al.
+  2020, but no later token ever displaces an earlier one). Documents that are
+  packed into one row share its places. With 0 none is dropped: tokens are
+  sorted by expert and multiplied group by group (Gale et al. 2022), all of the
+  batch on each device of the data axes.
 
   Sown into `losses`, means over tokens: `balance`, E * sum_e f_e * p_e with f_e
   the share of choices that went to expert e and p_e its mean probability
@@ -93,25 +95,26 @@ class Experts(nn.Module):
     dtype = x_BxLxD.dtype
     batch, length, k = weights_BxLxk.shape
     capacity = math.ceil(c.expert_capacity * k * length / c.num_experts)
-    # Places in each expert's queue: all first choices, then all second ones.
-    queue = jnp.swapaxes(picked_BxLxkxE, 1, 2).reshape(batch, k * length, -1)
-    place = (jnp.cumsum(queue, axis=1) - 1).reshape(batch, k, length, -1)
-    place_BxLxkxE = jnp.swapaxes(place, 1, 2).astype(jnp.int32)
+    # Places in each expert's queue. All first choices before all second ones
+    # would let a later token take the place of an earlier one.
+    queue = picked_BxLxkxE.reshape(batch, length * k, -1)
+    place = (jnp.cumsum(queue, axis=1) - 1).astype(jnp.int32)
+    place_BxLxkxE = place.reshape(picked_BxLxkxE.shape)
     slots = jax.nn.one_hot(
       jnp.where(picked_BxLxkxE > 0, place_BxLxkxE, -1), capacity
     )
     combine_BxLxExC = jnp.einsum('blk,blkec->blec', weights_BxLxk, slots)
     dispatch = (combine_BxLxExC > 0).astype(dtype)
-    axes = ('batch', 'experts', None, None)
+    axes = ('rows', 'experts', None, None)
     inputs = einsum('blec,bld->becd', dispatch, x_BxLxD).astype(dtype)
-    inputs = nn.with_logical_constraint(inputs, (None, *axes[1:]))
+    inputs = nn.with_logical_constraint(inputs, axes)
 
     def product(name: str, h: jax.Array) -> jax.Array:
       return einsum('beci,eij->becj', h, kernels[name]).astype(dtype)
 
     gate = product('gate', inputs) if 'gate' in kernels else None
     out = product('down', self._inner(product('up', inputs), gate))
-    out = nn.with_logical_constraint(out, (None, *axes[1:]))
+    out = nn.with_logical_constraint(out, axes)
     mixed = einsum('blec,becd->bld', combine_BxLxExC.astype(dtype), out)
     return mixed.astype(dtype)
 

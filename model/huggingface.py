@@ -130,7 +130,6 @@ def _qkv(at: str, leaf: str) -> tuple[str, ...]:
 
 
 def _gpt2(config: ModelConfig) -> list[Rule]:
-  del config
   theirs, ours = 'transformer.h.{layer}', 'decoder/layers'
   attention = f'{ours}/attention'
   c_attn = f'{theirs}.attn.c_attn'
@@ -151,6 +150,8 @@ def _gpt2(config: ModelConfig) -> list[Rule]:
     at = f'{theirs}.{name}', f'{ours}/{part}'
     rules.append(_straight(f'{at[0]}.weight', f'{at[1]}/kernel', num_in))
     rules.append(_flat(f'{at[0]}.bias', f'{at[1]}/bias'))
+  if not config.tied_head:
+    rules.append(_same('lm_head.weight', 'head'))
   return rules
 
 

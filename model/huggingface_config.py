@@ -21,6 +21,7 @@ def from_theirs(theirs: Tree) -> dict[str, Any]:
     UserError: a family that we do not have, or a variant of one.
   """
   family = _family(theirs.get('model_type', ''))
+  theirs = {**family.defaults, **theirs}
   ours = dict(family.fixed)
   for key, name in family.fields.items():
     ours[key] = required(theirs, name)

@@ -20,6 +20,7 @@ class Family:
     choices: of one of our keys: (their name, their word of each of our values).
     read: (their config) to our other keys.
     write: (our config) to their other keys.
+    defaults: of their keys that a config.json may leave out.
   """
 
   fixed: Tree
@@ -27,6 +28,7 @@ class Family:
   choices: Mapping[str, tuple[str, Mapping[str, Any]]]
   read: Callable[[Tree], dict[str, Any]]
   write: Callable[[ModelConfig], dict[str, Any]]
+  defaults: Tree = dataclasses.field(default_factory=dict)
 
 
 def required(theirs: Tree, name: str) -> Any:
@@ -44,8 +46,14 @@ def _off(theirs: Tree, *names: str) -> None:
       )
 
 
+def _check_heads(heads: int) -> None:
+  if heads < 1:
+    raise UserError(f'{heads} attention heads in config.json: at least 1')
+
+
 def _one_width(width: int, heads: int) -> dict[str, int]:
   """Heads that make up the width, each with keys of its own."""
+  _check_heads(heads)
   return {'num_kv_heads': heads, 'head_width': width // heads}
 
 
@@ -129,6 +137,7 @@ def _read_llama(theirs: Tree) -> dict[str, Any]:
   _off(theirs, 'attention_bias', 'mlp_bias')
   rope = _rope(theirs)
   heads = theirs['num_attention_heads']
+  _check_heads(heads)
   found = {
     'num_kv_heads': theirs.get('num_key_value_heads') or heads,
     'head_width': theirs.get('head_dim') or theirs['hidden_size'] // heads,
@@ -164,7 +173,7 @@ def _read_bert(theirs: Tree) -> dict[str, Any]:
   _off(theirs, 'is_decoder', 'add_cross_attention')
   if theirs.get('position_embedding_type', 'absolute') != 'absolute':
     raise UserError('position_embedding_type of config.json: only absolute')
-  (kind,) = theirs.get('architectures') or ('BertModel',)
+  kind, *_ = theirs.get('architectures') or ('BertModel',)
   return {
     **_one_width(theirs['hidden_size'], theirs['num_attention_heads']),
     'pooler': kind in ('BertModel', 'BertForPreTraining'),
@@ -173,6 +182,8 @@ def _read_bert(theirs: Tree) -> dict[str, Any]:
 
 
 def _write_bert(config: ModelConfig) -> dict[str, Any]:
+  if not config.token_types:
+    raise UserError('model.token_types = 0: a bert has at least 1')
   kind = {
     (True, False): 'BertModel',
     (False, True): 'BertForMaskedLM',
@@ -206,7 +217,12 @@ def _write_t5(config: ModelConfig) -> dict[str, Any]:
   }
 
 
-_PLAIN = {'logit_softcap': 0.0, 'attention_softcap': 0.0, 'qk_norm': False}
+_PLAIN = {
+  'logit_softcap': 0.0,
+  'attention_softcap': 0.0,
+  'qk_norm': False,
+  'num_experts': 0,
+}
 _DECODER = _PLAIN | {
   'architecture': 'decoder',
   'norm_position': 'pre',
@@ -336,5 +352,10 @@ FAMILIES: Mapping[str, Family] = {
     },
     read=_read_t5,
     write=_write_t5,
+    # Early weights were published before these keys were.
+    defaults={
+      'feed_forward_proj': 'relu',
+      'relative_attention_max_distance': 128,
+    },
   ),
 }

@@ -35,7 +35,7 @@ from train.checkpoint import Meta, RunCheckpoints
 from train.config import CheckpointConfig, RunConfig
 from train.sharding import unbox
 from train.step import TrainState
-from train.weights import INDEX, WEIGHTS, Weights, open_weights
+from train.weights import INDEX, WEIGHTS, Weights, library, open_weights
 
 _SHARD_BYTES = 5 * 10**9
 
@@ -43,7 +43,8 @@ _SHARD_BYTES = 5 * 10**9
 _PASSED_BY = re.compile(
   r'(attn\.(masked_)?bias|attention\.(masked_)?bias|inv_freq|position_ids'
   r'|(en|de)coder\.embed_tokens\.weight|cls\.predictions\.decoder\.\w+'
-  r'|cls\.seq_relationship\.\w+)$'
+  r'|cls\.seq_relationship\.\w+'
+  r'|EncDecAttention\.relative_attention_bias\.weight)$'
 )
 
 
@@ -69,11 +70,14 @@ def from_hf(
       the embedding, or an `out` that has a checkpoint already.
   """
   source, out = pathlib.Path(source), pathlib.Path(out).absolute()
+  _check_folder(out)
   if any(p.name.isdigit() for p in (out / checkpoint.CHECKPOINTS).glob('*')):
     raise UserError(f'{out} has checkpoints already: name a new folder')
   with open_weights(source) as weights:
     section = huggingface_config.from_theirs(weights.config)
-    tree = _run_config(source.resolve().stem, section)
+    named = source.resolve()
+    name = named.stem if named.suffix == '.gguf' else named.name
+    tree = _run_config(name, section)
     config = to_dataclass(RunConfig, tree).model
     tokenizer = weights.tokenizer()
     if tokenizer.vocab_size > config.vocab_size:
@@ -121,6 +125,7 @@ def to_hf(
       `out` that is not empty.
   """
   out = pathlib.Path(out)
+  _check_folder(out)
   if out.exists() and any(out.iterdir()):
     raise UserError(f'{out} is not empty: name a new folder')
   folder = checkpoint.find(source)
@@ -218,12 +223,9 @@ def _on_disk(
 def _save_tensors(
   folder: pathlib.Path, tensors: Mapping[str, np.ndarray], shard_bytes: int
 ) -> None:
-  try:
-    from safetensors.numpy import save_file
-  except ImportError as error:
-    raise UserError(
-      'safetensors is not installed: run `pip install -e .[hf]`'
-    ) from error
+  library()
+  from safetensors.numpy import save_file
+
   shards: list[dict[str, np.ndarray]] = [{}]
   size = 0
   for name, array in tensors.items():
@@ -256,6 +258,11 @@ def _whole(out: pathlib.Path) -> Iterator[pathlib.Path]:
     if out.exists():
       out.rmdir()  # empty, as was checked
     making.rename(out)
+
+
+def _check_folder(out: pathlib.Path) -> None:
+  if out.exists() and not out.is_dir():
+    raise UserError(f'{out} is a file: name a new folder')
 
 
 def _made(folder: pathlib.Path) -> pathlib.Path:

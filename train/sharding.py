@@ -18,6 +18,7 @@ MESH_AXES = ('data', 'fsdp', 'tensor', 'expert')
 # One table for parameters and activations. `None`: not divided.
 RULES: Mapping[str, str | tuple[str, ...] | None] = {
   'batch': ('data', 'fsdp', 'expert'),
+  'rows': ('data', 'fsdp'),  # of a batch whose experts are divided
   'length': None,
   'stream': None,  # width of activations; `batch` has taken fsdp there
   'embed': 'fsdp',  # width of parameters

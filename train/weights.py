@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -60,17 +61,26 @@ class SafetensorsWeights:
 
   def __init__(self, folder: pathlib.Path, stack: contextlib.ExitStack):
     """Opens the files until `stack` is closed."""
-    safetensors = _library()
+    safetensors = library()
     self._folder = folder
     self.config = _json(_file(folder, 'config.json'))
     shards = [WEIGHTS]
     if (folder / INDEX).exists():
-      index = _json(folder / INDEX)
-      shards = sorted(set(index['weight_map'].values()))
+      weight_map = _json(folder / INDEX).get('weight_map')
+      if not isinstance(weight_map, dict):
+        raise UserError(f'{folder / INDEX} has no weight_map')
+      shards = sorted(set(weight_map.values()))
     self._files: dict[str, Any] = {}  # by the name of the tensor
     for shard in shards:
       # Not 'numpy', which knows no bfloat16.
-      opened = safetensors.safe_open(_file(folder, shard), framework='flax')
+      path = _file(folder, shard)
+      try:
+        opened = safetensors.safe_open(path, framework='flax')
+      except safetensors.SafetensorError as error:
+        raise UserError(
+          f'{path} is no whole safetensors file ({error}); was it downloaded '
+          'with git-lfs?'
+        ) from error
       file = stack.enter_context(opened)
       self._files |= dict.fromkeys(file.keys(), file)
     self.names = set(self._files)
@@ -78,7 +88,14 @@ class SafetensorsWeights:
   def own_name(self, name: str) -> str:
     # A model saved without its head lacks the first part of all its names.
     bare = name.partition('.')[2]
-    return bare if name not in self.names and bare in self.names else name
+    for spelled in (name, bare):
+      # The first BERT weights call the two vectors of a norm as TensorFlow did.
+      old = re.sub(r'LayerNorm\.weight$', 'LayerNorm.gamma', spelled)
+      old = re.sub(r'LayerNorm\.bias$', 'LayerNorm.beta', old)
+      for known in (spelled, old):
+        if known in self.names:
+          return known
+    return name
 
   def shape(self, name: str) -> tuple[int, ...]:
     own = self.own_name(name)
@@ -105,7 +122,8 @@ class SafetensorsWeights:
     )
 
 
-def _library() -> Any:
+def library() -> Any:
+  """The package `safetensors`; UserError where it is not installed."""
   try:
     import safetensors
   except ImportError as error:

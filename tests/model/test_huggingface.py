@@ -4,6 +4,7 @@ Tests marked `hf` run PyTorch. The numbers that it found are in golden.json, so
 that the others need none; `python -m pytest -m hf --write-golden` writes it.
 """
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -85,6 +86,7 @@ T5 = {
 CASES = {
   'gpt2': GPT2,
   'gpt2 narrow': GPT2 | {'n_inner': 40, 'activation_function': 'gelu'},
+  'gpt2 untied': GPT2 | {'tie_word_embeddings': False},
   'neox': NEOX,
   'neox sequential': NEOX | {'use_parallel_residual': False, 'rotary_pct': 1.0},
   'llama': LLAMA | {'num_key_value_heads': 2},
@@ -285,7 +287,19 @@ def test_variants_that_are_not_ours(changes, message):
 def test_a_model_that_is_none_of_theirs():
   config = our_config(LLAMA | {'num_key_value_heads': 2})
   with pytest.raises(UserError, match=r'llama: model\.qk_norm = True'):
-    family_of(type(config)(**{**vars(config), 'qk_norm': True}))
+    family_of(dataclasses.replace(config, qk_norm=True))
+  with pytest.raises(UserError, match=r'llama: model\.num_experts = 4'):
+    family_of(dataclasses.replace(config, num_experts=4))
+  bert = our_config(BERT)
+  with pytest.raises(UserError, match=r'bert: model\.token_types = 0'):
+    family_of(dataclasses.replace(bert, token_types=0))
+
+
+def test_early_t5_configs_leave_keys_out():
+  early = dict(T5)
+  del early['feed_forward_proj'], early['relative_attention_max_distance']
+  assert our_config(early).activation == 'relu'
+  assert our_config(early).relative_max_distance == 128
 
 
 def _class_of(size):

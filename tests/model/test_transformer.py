@@ -135,7 +135,29 @@ def test_dropout_needs_a_generator_and_keeps_the_mean():
   assert found.mean() == pytest.approx(1, abs=0.01)
 
 
-def test_dropout_reaches_every_layer():
+@pytest.mark.parametrize(('parallel', 'draws'), [(False, 3), (True, 2)])
+def test_a_layer_draws_for_its_weights_and_its_outputs(parallel, draws):
+  config = dataclasses.replace(TINY, dropout=0.5, parallel_residual=parallel)
+
+  inputs, key = _inputs(), jax.random.key(0)
+
+  def drawn(params):
+    return Decoder(config).apply(params, *inputs, rngs={RNG: key})
+
+  def count(jaxpr):
+    inner = [
+      getattr(value, 'jaxpr', value)
+      for equation in jaxpr.eqns
+      for value in equation.params.values()
+    ]
+    own = sum(e.primitive.name == 'random_bits' for e in jaxpr.eqns)
+    return own + sum(count(j) for j in inner if hasattr(j, 'eqns'))
+
+  # One more for the embedding; the layers are one body of a loop.
+  assert count(jax.make_jaxpr(drawn)(_params(config)).jaxpr) == 1 + draws
+
+
+def test_dropout_needs_the_key_and_depends_on_it():
   config = dataclasses.replace(TINY, dropout=0.5)
   apply = jax.jit(Decoder(config).apply)
   plain = apply(_params(TINY), *_inputs())

@@ -139,6 +139,9 @@ def _edit(folder, **changes):
     (lambda f: (f / 'tokenizer.json').unlink(), r'has no tokenizer\.json'),
     (lambda f: (f / WEIGHTS).unlink(), r'has no model\.safetensors'),
     (lambda f: (f / 'tokenizer.json').write_text('{'), 'is no JSON object'),
+    (lambda f: (f / WEIGHTS).write_text('version 1'), 'is no whole safetens'),
+    (lambda f: (f / INDEX).write_text('{}'), 'has no weight_map'),
+    (lambda f: _edit(f, num_attention_heads=0), '0 attention heads'),
     (lambda f: _edit(f, eos_token_id=7), 'is no added token'),
     (lambda f: _edit(f, model_type='mamba'), "model_type = 'mamba'"),
     (lambda f: _edit(f, vocab_size=300), 'it is of another model'),
@@ -158,6 +161,11 @@ def test_nothing_is_written_over(folder, tmp_path):
     from_hf(folder, tmp_path / 'ours')
   with pytest.raises(UserError, match='is not empty'):
     to_hf(made, folder)
+  (tmp_path / 'file').write_text('mine')
+  for convert in (from_hf, to_hf):
+    with pytest.raises(UserError, match='is a file'):
+      convert(folder if convert is from_hf else made, tmp_path / 'file')
+  assert (tmp_path / 'file').read_text() == 'mine'
 
 
 def test_the_command_takes_one_direction(tmp_path):
