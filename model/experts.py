@@ -1,6 +1,7 @@
 """A mixture of experts in place of the feed-forward layer."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -80,9 +81,16 @@ class Experts(nn.Module):
       'down': kernel('down', c.ffn_width, c.width, residual_scale(c.num_layers))
     }
 
-  def _inner(self, up: jax.Array, gate: jax.Array | None) -> jax.Array:
+  def _through(
+    self, x: jax.Array, product: Callable[[str, jax.Array], jax.Array]
+  ) -> jax.Array:
+    """The feed-forward layer, with `product(name of a kernel, inputs)`."""
     activation = ACTIVATIONS[self.config.activation]
-    return activation(up) if gate is None else activation(gate) * up
+    if self.config.activation in GATED:
+      h = activation(product('gate', x)) * product('up', x)
+    else:
+      h = activation(product('up', x))
+    return product('down', h)
 
   def _with_capacity(
     self,
@@ -112,8 +120,7 @@ class Experts(nn.Module):
     def product(name: str, h: jax.Array) -> jax.Array:
       return einsum('beci,eij->becj', h, kernels[name]).astype(dtype)
 
-    gate = product('gate', inputs) if 'gate' in kernels else None
-    out = product('down', self._inner(product('up', inputs), gate))
+    out = self._through(inputs, product)
     out = nn.with_logical_constraint(out, axes)
     mixed = einsum('blec,becd->bld', combine_BxLxExC.astype(dtype), out)
     return mixed.astype(dtype)
@@ -139,8 +146,7 @@ class Experts(nn.Module):
         h, kernels[name], sizes_E, preferred_element_type=jnp.float32
       ).astype(dtype)
 
-    gate = product('gate', x_TxD) if 'gate' in kernels else None
-    out = product('down', self._inner(product('up', x_TxD), gate))
+    out = self._through(x_TxD, product)
     weighted = out * weights_BxLxk.ravel()[order, None].astype(dtype)
     total = jnp.zeros((x_BxLxD.size // c.width, c.width), jnp.float32)
     total = total.at[token_of].add(weighted.astype(jnp.float32))

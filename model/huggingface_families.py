@@ -236,6 +236,7 @@ _HIDDEN = {
   'width': 'hidden_size',
   'num_heads': 'num_attention_heads',
   'ffn_width': 'intermediate_size',
+  'max_length': 'max_position_embeddings',
 }
 _GELU = {'gelu': 'gelu_new', 'gelu_exact': 'gelu', 'relu': 'relu'}
 
@@ -270,7 +271,6 @@ FAMILIES: Mapping[str, Family] = {
     },
     fields=_HIDDEN
     | {
-      'max_length': 'max_position_embeddings',
       'norm_epsilon': 'layer_norm_eps',
     },
     choices={'activation': ('hidden_act', _GELU)},
@@ -288,7 +288,6 @@ FAMILIES: Mapping[str, Family] = {
     },
     fields=_HIDDEN
     | {
-      'max_length': 'max_position_embeddings',
       'norm_epsilon': 'rms_norm_eps',
     },
     choices={
@@ -313,7 +312,6 @@ FAMILIES: Mapping[str, Family] = {
     },
     fields=_HIDDEN
     | {
-      'max_length': 'max_position_embeddings',
       'token_types': 'type_vocab_size',
       'norm_epsilon': 'layer_norm_eps',
     },

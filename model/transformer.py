@@ -13,17 +13,29 @@ from model.norm import Norm
 from model.stack import Context, Stack
 
 
-class Decoder(nn.Module):
-  """Tokens to next-token logits: embedding, causal layers, output head."""
+class _Writer(nn.Module):
+  """An embedding, and an output head that may be the embedding."""
 
   config: ModelConfig
 
   def setup(self) -> None:
     c = self.config
     self.embedding = Embedding(c)
-    self.decoder = Stack(c, causal=True)
     if not c.tied_head:
       self.head = head_table(self, c)
+
+  def logits(self, hidden_BxLxD: jax.Array) -> jax.Array:
+    """Float32 logits [B, L, V] of next tokens, from states at any places."""
+    table = self.embedding.table if self.config.tied_head else self.head
+    return readout(self.config, table, hidden_BxLxD)
+
+
+class Decoder(_Writer):
+  """Tokens to next-token logits: embedding, causal layers, output head."""
+
+  def setup(self) -> None:
+    super().setup()
+    self.decoder = Stack(self.config, causal=True)
 
   def hidden(
     self,
@@ -55,11 +67,6 @@ class Decoder(nn.Module):
     return self.logits(
       self.hidden(tokens_BxL, segment_ids_BxL, positions_BxL, prefix_BxL)
     )
-
-  def logits(self, hidden_BxLxD: jax.Array) -> jax.Array:
-    """Float32 logits [B, L, V] from what `hidden` gives, at any places."""
-    table = self.embedding.table if self.config.tied_head else self.head
-    return readout(self.config, table, hidden_BxLxD)
 
 
 class Encoder(nn.Module):
@@ -136,21 +143,16 @@ class Encoder(nn.Module):
     )
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(_Writer):
   """A source read whole, and a target written from it (Raffel et al. 2020).
 
   One embedding serves both; each has `num_layers`.
   """
 
-  config: ModelConfig
-
   def setup(self) -> None:
-    c = self.config
-    self.embedding = Embedding(c)
-    self.encoder = Stack(c, causal=False)
-    self.decoder = Stack(c, causal=True)
-    if not c.tied_head:
-      self.head = head_table(self, c)
+    super().setup()
+    self.encoder = Stack(self.config, causal=False)
+    self.decoder = Stack(self.config, causal=True)
 
   def encode(
     self,
@@ -202,11 +204,6 @@ class EncoderDecoder(nn.Module):
         source_segment_ids_BxS,
       )
     )
-
-  def logits(self, hidden_BxLxD: jax.Array) -> jax.Array:
-    """Float32 logits [B, L, V] from what `decode` gives."""
-    table = self.embedding.table if self.config.tied_head else self.head
-    return readout(self.config, table, hidden_BxLxD)
 
 
 Transformer = Decoder | Encoder | EncoderDecoder

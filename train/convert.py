@@ -86,9 +86,10 @@ def from_hf(
         f'{config.vocab_size} rows of the embedding: it is of another model'
       )
     rules = huggingface.rules(weights.config['model_type'], config)
-    _check(rules, config, weights)
+    shapes = shapes_of(config)
+    _check(rules, config, shapes, weights)
     with tempfile.TemporaryDirectory(dir=_made(out)) as scratch:
-      params = _on_disk(pathlib.Path(scratch), shapes_of(config))
+      params = _on_disk(pathlib.Path(scratch), shapes)
       reading = tqdm(rules, desc='reading', unit=' tensors a layer')
       huggingface.import_into(params, reading, config, weights.read)
       meta = Meta(
@@ -164,10 +165,13 @@ def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _check(
-  rules: Sequence[huggingface.Rule], config: ModelConfig, weights: Weights
+  rules: Sequence[huggingface.Rule],
+  config: ModelConfig,
+  shapes: Mapping[str, tuple[int, ...]],
+  weights: Weights,
 ) -> None:
   """Raises UserError naming every tensor that is not as the config says."""
-  expected = huggingface.shapes_of_theirs(rules, config, shapes_of(config))
+  expected = huggingface.shapes_of_theirs(rules, config, shapes)
   own = {weights.own_name(name): shape for name, shape in expected.items()}
   missing = sorted(own.keys() - weights.names)
   extra = {n for n in weights.names - own.keys() if not _PASSED_BY.search(n)}

@@ -50,15 +50,7 @@ def token_nats(params: Any, batch: Batch, model: Decoder) -> jax.Array:
     batch: integers `tokens`, `targets`, `segment_ids`, `positions` [B, L].
     model: gives the logits.
   """
-  logits_BxLxV = model.apply(
-    {'params': params},
-    batch['tokens'],
-    batch['segment_ids'],
-    batch['positions'],
-  )
-  return optax.softmax_cross_entropy_with_integer_labels(
-    logits_BxLxV, batch['targets']
-  )
+  return _forward(params, batch, model)[0]
 
 
 def loss_sums(
@@ -71,9 +63,7 @@ def loss_sums(
     batch: as `token_nats`, and float32 `weights` [B, L].
     model: gives the logits.
   """
-  weights = batch['weights']
-  nats_BxL = token_nats(params, batch, model)
-  return jnp.sum(nats_BxL * weights), jnp.sum(weights)
+  return _weighted(token_nats(params, batch, model), batch)
 
 
 def training_sums(
@@ -90,6 +80,16 @@ def training_sums(
   Returns:
     A sum over the batch like `loss_sums`, and the two of `loss_sums`.
   """
+  nats_BxL, sown = _forward(params, batch, model, key)
+  nats, weight = _weighted(nats_BxL, batch)
+  routers = router_loss(sown.get(LOSSES, {}), model.config)
+  return nats + weight * routers, (nats, weight)
+
+
+def _forward(
+  params: Any, batch: Batch, model: Decoder, key: jax.Array | None = None
+) -> tuple[jax.Array, Any]:
+  """-log p of each target, float32 [B, L], and what the layers have sown."""
   logits_BxLxV, sown = model.apply(
     {'params': params},
     batch['tokens'],
@@ -98,13 +98,15 @@ def training_sums(
     rngs=None if key is None else {RNG: key},
     mutable=[LOSSES],
   )
-  weights = batch['weights']
   nats_BxL = optax.softmax_cross_entropy_with_integer_labels(
     logits_BxLxV, batch['targets']
   )
-  nats, weight = jnp.sum(nats_BxL * weights), jnp.sum(weights)
-  routers = router_loss(sown.get(LOSSES, {}), model.config)
-  return nats + weight * routers, (nats, weight)
+  return nats_BxL, sown
+
+
+def _weighted(nats_BxL: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+  weights = batch['weights']
+  return jnp.sum(nats_BxL * weights), jnp.sum(weights)
 
 
 def router_loss(sown: Any, config: ModelConfig) -> jax.Array:

@@ -9,7 +9,6 @@ import functools
 import json
 import pathlib
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,7 +22,8 @@ from model import huggingface as hf
 from model.config import ModelConfig
 from model.counts import count_parameters
 from model.huggingface_config import family_of, from_theirs, to_theirs
-from model.transformer import abstract_inputs, make
+from model.transformer import make
+from train.convert import shapes_of
 
 GOLDEN = pathlib.Path(__file__).with_name('golden.json')
 VOCAB = 97
@@ -104,20 +104,6 @@ LENGTHS = {'one': (23,), 'packed': (9, 17, 1)}
 def our_config(theirs):
   section = with_overrides(base.get_config().lock(), from_theirs(theirs))
   return to_dataclass(ModelConfig, section, 'model.')
-
-
-@functools.cache
-def shapes_of(config):
-  """Shape of each parameter, by path."""
-  boxed = jax.eval_shape(
-    make(config).init, jax.random.key(0), *abstract_inputs(config)
-  )
-  tree = jax.tree.map(
-    lambda leaf: leaf.value,
-    boxed['params'],
-    is_leaf=lambda leaf: hasattr(leaf, 'names'),
-  )
-  return {path: leaf.shape for path, leaf in hf.by_path(tree).items()}
 
 
 @functools.cache
