@@ -1,5 +1,8 @@
 """Grouped-query attention within documents, and to another sequence."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -7,6 +10,7 @@ from flax import linen as nn
 from model.config import ModelConfig
 from model.dropout import dropout
 from model.linear import Linear, einsum, residual_scale
+from model.masks import Mask
 from model.norm import Norm
 from model.positions import rotary_frequencies, rotate
 
@@ -16,25 +20,16 @@ MASKED = -1e30
 _SCALE_POWER = {'sqrt': -0.5, 'linear': -1.0, 'none': 0.0}
 
 
-def segment_mask(query_BxL: jax.Array, key_BxS: jax.Array) -> jax.Array:
-  """Boolean [B, L, S]: keys of the query's own segment."""
-  return query_BxL[:, :, None] == key_BxS[:, None, :]
+class KeysValues(NamedTuple):
+  """What queries read of a sequence; a leading axis may stack layers.
 
-
-def causal_mask(
-  segment_ids_BxL: jax.Array, prefix_BxL: jax.Array | None = None
-) -> jax.Array:
-  """Boolean [B, L, L]: which key (last axis) each query may look at.
-
-  A token sees itself and what comes before it in its own segment: packed
-  documents never see each other. With a prefix, every token of a segment sees
-  the segment's whole prefix (a prefix-LM, Raffel et al. 2020, section 3.2.1).
+  Attributes:
+    keys_BxSxKxDh: turned already, where positions are rotary.
+    values_BxSxKxDh: of the same places.
   """
-  length = segment_ids_BxL.shape[-1]
-  before = jnp.tril(jnp.ones((length, length), bool))
-  if prefix_BxL is not None:
-    before = before | prefix_BxL[:, None, :].astype(bool)
-  return segment_mask(segment_ids_BxL, segment_ids_BxL) & before
+
+  keys_BxSxKxDh: jax.Array
+  values_BxSxKxDh: jax.Array
 
 
 def softcap(x: jax.Array, cap: float) -> jax.Array:
@@ -51,98 +46,131 @@ class Attention(nn.Module):
 
   config: ModelConfig
 
-  @nn.compact
+  def setup(self) -> None:
+    c = self.config
+    self.query = self._into_heads(c.num_heads, 'heads')
+    self.key = self._into_heads(c.num_kv_heads, 'kv_heads')
+    self.value = self._into_heads(c.num_kv_heads, 'kv_heads')
+    if c.qk_norm:
+      self.query_norm = Norm('rms', c.norm_epsilon)
+      self.key_norm = Norm('rms', c.norm_epsilon)
+    self.out = Linear(
+      'blhk,hkd->bld',
+      (c.num_heads, c.head_width, c.width),
+      ('heads', 'head_width', 'embed'),
+      c.compute_dtype,
+      num_in=2,
+      scale=residual_scale(c.num_layers),
+      bias=c.biases,
+    )
+
+  def keys_values(
+    self, source_BxSxD: jax.Array, positions_BxS: jax.Array | None = None
+  ) -> KeysValues:
+    """Of a sequence.
+
+    Args:
+      source_BxSxD: its states.
+      positions_BxS: of rotary positions; None turns nothing.
+    """
+    k, v = self.key(source_BxSxD), self.value(source_BxSxD)
+    if self.config.qk_norm:
+      k = self.key_norm(k)
+    return KeysValues(
+      self._divided(self._turned(k, positions_BxS), 'kv_heads'),
+      self._divided(v, 'kv_heads'),
+    )
+
   def __call__(
     self,
     x_BxLxD: jax.Array,
-    source_BxSxD: jax.Array,
-    mask_BxLxS: jax.Array,
+    parts: tuple[KeysValues, ...],
+    mask: Mask,
     positions_BxL: jax.Array | None = None,
     bias_BxHxLxS: jax.Array | None = None,
   ) -> jax.Array:
-    """Reads `source` at the places that the mask allows.
+    """Reads the parts at the places that the mask allows, [B, L, D].
 
     Args:
       x_BxLxD: what queries are made of.
-      source_BxSxD: what keys and values are made of: x itself, or the states
-        of an encoder.
-      mask_BxLxS: which key each query may look at.
+      parts: of the sequences read, one after the other; S places in all.
+      mask: which of the S keys each query may look at.
       positions_BxL: of rotary positions; None turns nothing.
       bias_BxHxLxS: added to scores; B may be 1.
     """
     c = self.config
-    dtype = x_BxLxD.dtype
-
-    def project(name: str, x: jax.Array, heads: int, axis: str) -> jax.Array:
-      y = Linear(
-        'bld,dhk->blhk',
-        (c.width, heads, c.head_width),
-        ('embed', axis, 'head_width'),
-        dtype,
-        bias=c.biases,
-        name=name,
-      )(x)
-      return nn.with_logical_constraint(y, ('batch', 'length', axis, None))
-
-    q = project('query', x_BxLxD, c.num_heads, 'heads')
-    k = project('key', source_BxSxD, c.num_kv_heads, 'kv_heads')
-    v = project('value', source_BxSxD, c.num_kv_heads, 'kv_heads')
+    q = self.query(x_BxLxD)
     if c.qk_norm:
-      q = Norm('rms', c.norm_epsilon, name='query_norm')(q)
-      k = Norm('rms', c.norm_epsilon, name='key_norm')(k)
-    if c.positions == 'rotary' and positions_BxL is not None:
-      frequencies = rotary_frequencies(c)
-      q = rotate(q, positions_BxL, frequencies)
-      k = rotate(k, positions_BxL, frequencies)
-    return Linear(
-      'blhk,hkd->bld',
-      (c.num_heads, c.head_width, c.width),
-      ('heads', 'head_width', 'embed'),
-      dtype,
-      num_in=2,
-      scale=residual_scale(c.num_layers),
-      bias=c.biases,
-      name='out',
-    )(self._attend(q, k, v, mask_BxLxS, bias_BxHxLxS))
-
-  def _attend(
-    self,
-    q_BxLxHxDh: jax.Array,
-    k_BxSxKxDh: jax.Array,
-    v_BxSxKxDh: jax.Array,
-    mask_BxLxS: jax.Array,
-    bias_BxHxLxS: jax.Array | None,
-  ) -> jax.Array:
-    c = self.config
+      q = self.query_norm(q)
+    q = self._divided(self._turned(q, positions_BxL), 'heads')
     weights = attention_weights(
-      q_BxLxHxDh,
-      k_BxSxKxDh,
-      mask_BxLxS,
+      q,
+      [part.keys_BxSxKxDh for part in parts],
+      mask.dense(),
       bias_BxHxLxS,
       scale=c.head_width ** _SCALE_POWER[c.attention_scale],
       cap=c.attention_softcap,
-    ).astype(v_BxSxKxDh.dtype)
+    ).astype(q.dtype)
     weights = dropout(self, weights, c.dropout)
-    out = einsum('bkgls,bskd->blkgd', weights, v_BxSxKxDh)
-    return out.reshape(q_BxLxHxDh.shape).astype(q_BxLxHxDh.dtype)
+    out, start = jnp.float32(0), 0
+    for part in parts:
+      values = part.values_BxSxKxDh
+      stop = start + values.shape[1]
+      out += einsum('bkgls,bskd->blkgd', weights[..., start:stop], values)
+      start = stop
+    return self.out(out.reshape(q.shape).astype(q.dtype))
+
+  def _into_heads(self, heads: int, axis: str) -> Linear:
+    c = self.config
+    return Linear(
+      'bld,dhk->blhk',
+      (c.width, heads, c.head_width),
+      ('embed', axis, 'head_width'),
+      c.compute_dtype,
+      bias=c.biases,
+    )
+
+  def _turned(
+    self, x_BxLxHxDh: jax.Array, positions_BxL: jax.Array | None
+  ) -> jax.Array:
+    if self.config.positions != 'rotary' or positions_BxL is None:
+      return x_BxLxHxDh
+    return rotate(x_BxLxHxDh, positions_BxL, rotary_frequencies(self.config))
+
+  def _divided(self, x_BxLxHxDh: jax.Array, axis: str) -> jax.Array:
+    return nn.with_logical_constraint(
+      x_BxLxHxDh, ('batch', 'length', axis, None)
+    )
 
 
 def attention_weights(
   q_BxLxHxDh: jax.Array,
-  k_BxSxKxDh: jax.Array,
+  keys: Sequence[jax.Array],
   mask_BxLxS: jax.Array,
   bias_BxHxLxS: jax.Array | None = None,
   *,
   scale: float,
   cap: float = 0.0,
 ) -> jax.Array:
-  """softmax(cap(scale * q k^T) + bias), float32 [B, K, H / K, L, S]."""
+  """softmax(cap(scale * q k^T) + bias), float32 [B, K, H / K, L, S].
+
+  Args:
+    q_BxLxHxDh: queries.
+    keys: parts of the S keys, [B, part of S, K, Dh].
+    mask_BxLxS: true where a query may look.
+    bias_BxHxLxS: added to scores; B may be 1.
+    scale: of scores.
+    cap: of scores, see `softcap`.
+  """
   batch, length, heads, head_width = q_BxLxHxDh.shape
-  kv_heads = k_BxSxKxDh.shape[2]
+  kv_heads = keys[0].shape[2]
   grouped = kv_heads, heads // kv_heads
   q = q_BxLxHxDh.reshape(batch, length, *grouped, head_width)
-  scores = softcap(einsum('blkgd,bskd->bkgls', q, k_BxSxKxDh) * scale, cap)
+  # The scores are put together, not the keys: a cache is read in place.
+  scores = [einsum('blkgd,bskd->bkgls', q, k) for k in keys]
+  joined = scores[0] if len(scores) == 1 else jnp.concatenate(scores, -1)
+  joined = softcap(joined * scale, cap)
   if bias_BxHxLxS is not None:
-    scores += bias_BxHxLxS.reshape(-1, *grouped, *bias_BxHxLxS.shape[2:])
-  scores = jnp.where(mask_BxLxS[:, None, None], scores, MASKED)
-  return jax.nn.softmax(scores, axis=-1)
+    joined += bias_BxHxLxS.reshape(-1, *grouped, *bias_BxHxLxS.shape[2:])
+  joined = jnp.where(mask_BxLxS[:, None, None], joined, MASKED)
+  return jax.nn.softmax(joined, axis=-1)

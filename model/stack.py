@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from model.attention import Attention
+from model.attention import Attention, KeysValues
 from model.config import ModelConfig
 from model.dropout import dropout
 from model.embedding import STREAM
 from model.experts import LOSSES, Experts
 from model.ffn import FeedForward
 from model.linear import parameter
+from model.masks import Mask
 from model.norm import Norm
 from model.positions import relative_bucket
 
@@ -22,18 +23,34 @@ class Context(NamedTuple):
   """What every layer reads beside the residual stream.
 
   Attributes:
-    mask_BxLxL: which key each query may look at.
+    mask: which key each query may look at.
     positions_BxL: place of each token within its document, from 0.
-    bias_BxHxLxL: added to attention scores; None without relative positions.
-    source_BxSxD: states of an encoder, for layers that attend to some.
-    source_mask_BxLxS: which of them each query may look at.
+    key_positions_BxS: of the keys, where some come before the tokens.
+    bias_BxHxLxS: added to attention scores; None without relative positions.
+    source_BxSxD: states of an encoder, for layers that attend to some and have
+      no keys and values of it yet.
+    source_mask: which of its places each query may look at; None without one.
   """
 
-  mask_BxLxL: jax.Array
+  mask: Mask
   positions_BxL: jax.Array
-  bias_BxHxLxL: jax.Array | None = None
+  key_positions_BxS: jax.Array | None = None
+  bias_BxHxLxS: jax.Array | None = None
   source_BxSxD: jax.Array | None = None
-  source_mask_BxLxS: jax.Array | None = None
+  source_mask: Mask | None = None
+
+
+class Memory(NamedTuple):
+  """What a layer keeps of the tokens that it has seen; a leading axis stacks
+  layers.
+
+  Attributes:
+    own: of the sequence itself; None before its first token.
+    source: of what an encoder has read; None until it is read.
+  """
+
+  own: KeysValues | None = None
+  source: KeysValues | None = None
 
 
 class Block(nn.Module):
@@ -48,22 +65,38 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x_BxLxD: jax.Array, context: Context
-  ) -> tuple[jax.Array, None]:
+    self, x_BxLxD: jax.Array, context: Context, memory: Memory | None = None
+  ) -> tuple[jax.Array, Memory | None]:
+    """The stream after the layer, and with a memory what is to be added to it.
+
+    Args:
+      x_BxLxD: the stream before the layer.
+      context: what all layers read.
+      memory: of this layer; None in training, which remembers nothing.
+    """
     c = self.config
+    known = memory or Memory()
+    new: dict[str, KeysValues] = {}
 
     def norm(name: str) -> Norm:
       return Norm(c.norm, c.norm_epsilon, name=f'{name}_norm')
 
     def attention(h: jax.Array) -> jax.Array:
-      return Attention(c, name='attention')(
-        h, h, context.mask_BxLxL, context.positions_BxL, context.bias_BxHxLxL
+      layer = Attention(c, name='attention')
+      new['own'] = layer.keys_values(h, context.positions_BxL)
+      parts = (known.own, new['own']) if known.own else (new['own'],)
+      return layer(
+        h, parts, context.mask, context.positions_BxL, context.bias_BxHxLxS
       )
 
     def cross(h: jax.Array) -> jax.Array:
-      source, mask = context.source_BxSxD, context.source_mask_BxLxS
-      assert source is not None and mask is not None
-      return Attention(c, name='cross')(h, source, mask)
+      layer = Attention(c, name='cross')
+      source = known.source
+      if source is None:
+        assert context.source_BxSxD is not None
+        source = new['source'] = layer.keys_values(context.source_BxSxD)
+      assert context.source_mask is not None
+      return layer(h, (source,), context.source_mask)
 
     def ffn(h: jax.Array) -> jax.Array:
       layer = Experts if c.num_experts else FeedForward
@@ -82,11 +115,12 @@ class Block(nn.Module):
       x += dropout(self, both, c.dropout)
     else:
       x = add(x, 'attention', attention)
-      if context.source_BxSxD is not None:
+      if context.source_mask is not None:
         x = add(x, 'cross', cross)
       x = add(x, 'ffn', ffn)
     # The pair is what a scan over layers carries, and what it collects.
-    return nn.with_logical_constraint(x, STREAM), None
+    x = nn.with_logical_constraint(x, STREAM)
+    return x, None if memory is None else Memory(**new)
 
 
 class Stack(nn.Module):
@@ -106,27 +140,38 @@ class Stack(nn.Module):
   causal: bool
 
   @nn.compact
-  def __call__(self, x_BxLxD: jax.Array, context: Context) -> jax.Array:
-    """The residual stream [B, L, D] after the last layer and norm."""
+  def __call__(
+    self, x_BxLxD: jax.Array, context: Context, memory: Memory | None = None
+  ) -> tuple[jax.Array, Memory | None]:
+    """The residual stream [B, L, D] after the last layer and norm.
+
+    Args:
+      x_BxLxD: the stream before the first layer.
+      context: what all layers read; its bias is made here.
+      memory: of all layers, stacked; None in training.
+
+    Returns:
+      The stream, and with a memory what each layer adds to it, stacked.
+    """
     c = self.config
     if c.positions == 'relative':
-      context = context._replace(bias_BxHxLxL=self._bias(context.positions_BxL))
+      context = context._replace(bias_BxHxLxS=self._bias(context))
     blocks = nn.scan(
       _rematerialized(c.remat, in_loop=c.scan_layers),
       variable_axes={'params': 0, LOSSES: 0},
       split_rngs={'params': True, 'dropout': True},
-      in_axes=nn.broadcast,
+      in_axes=(nn.broadcast, 0),
       length=c.num_layers,
       unroll=1 if c.scan_layers else c.num_layers,
       metadata_params={nn.PARTITION_NAME: 'layers'},
     )
-    x, _ = blocks(c, name='layers')(x_BxLxD, context)
+    x, new = blocks(c, name='layers')(x_BxLxD, context, memory)
     if c.norm_position == 'pre':
       x = Norm(c.norm, c.norm_epsilon, name='final_norm')(x)
-    return x
+    return x, new
 
-  def _bias(self, positions_BxL: jax.Array) -> jax.Array:
-    """A learned number for each head and bucket of distances, [B, H, L, L].
+  def _bias(self, context: Context) -> jax.Array:
+    """A learned number for each head and bucket of distances, [B, H, L, S].
 
     One table serves all layers (Raffel et al. 2020, section 2.1).
     """
@@ -138,7 +183,10 @@ class Stack(nn.Module):
       (c.relative_buckets, c.num_heads),
       (None, 'heads'),
     )
-    distance = positions_BxL[:, None, :] - positions_BxL[:, :, None]
+    queries = keys = context.positions_BxL
+    if context.key_positions_BxS is not None:
+      keys = context.key_positions_BxS
+    distance = keys[:, None, :] - queries[:, :, None]
     bucket = relative_bucket(
       distance, c.relative_buckets, c.relative_max_distance, not self.causal
     )

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from model.attention import causal_mask, segment_mask
+from model import masks
 from model.config import ModelConfig
 from model.embedding import Embedding, head_table, readout
 from model.ffn import ACTIVATIONS
 from model.linear import Linear, parameter
+from model.masks import Mask
 from model.norm import Norm
 from model.stack import Context, Stack
 
@@ -52,9 +53,9 @@ class Decoder(_Writer):
       positions_BxL: place of each token within its document, from 0.
       prefix_BxL: true where a document's every token may look (prefix-LM).
     """
-    mask = causal_mask(segment_ids_BxL, prefix_BxL)
+    mask = masks.causal(segment_ids_BxL, prefix_BxL)
     x = self.embedding(tokens_BxL, positions_BxL)
-    return self.decoder(x, Context(mask, positions_BxL))
+    return self.decoder(x, Context(mask, positions_BxL))[0]
 
   def __call__(
     self,
@@ -103,9 +104,9 @@ class Encoder(nn.Module):
       positions_BxL: place of each token within its document, from 0.
       types_BxL: integers below `token_types`; None means 0.
     """
-    mask = segment_mask(segment_ids_BxL, segment_ids_BxL)
     x = self.embedding(tokens_BxL, positions_BxL, types_BxL)
-    return self.encoder(x, Context(mask, positions_BxL))
+    context = Context(masks.within(segment_ids_BxL), positions_BxL)
+    return self.encoder(x, context)[0]
 
   def __call__(
     self,
@@ -161,9 +162,9 @@ class EncoderDecoder(_Writer):
     positions_BxS: jax.Array,
   ) -> jax.Array:
     """States [B, S, D] of a source; arguments as `Encoder.hidden`."""
-    mask = segment_mask(segment_ids_BxS, segment_ids_BxS)
     x = self.embedding(tokens_BxS, positions_BxS)
-    return self.encoder(x, Context(mask, positions_BxS))
+    context = Context(masks.within(segment_ids_BxS), positions_BxS)
+    return self.encoder(x, context)[0]
 
   def decode(
     self,
@@ -175,12 +176,12 @@ class EncoderDecoder(_Writer):
   ) -> jax.Array:
     """States [B, L, D] of a target that sees the source of its own segment."""
     context = Context(
-      causal_mask(segment_ids_BxL),
+      masks.causal(segment_ids_BxL),
       positions_BxL,
       source_BxSxD=source_BxSxD,
-      source_mask_BxLxS=segment_mask(segment_ids_BxL, source_segment_ids_BxS),
+      source_mask=Mask(segment_ids_BxL, source_segment_ids_BxS),
     )
-    return self.decoder(self.embedding(tokens_BxL, positions_BxL), context)
+    return self.decoder(self.embedding(tokens_BxL, positions_BxL), context)[0]
 
   def __call__(
     self,

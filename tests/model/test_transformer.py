@@ -240,11 +240,11 @@ def test_attention_by_hand():
   q = jnp.ones((1, 2, 1, 1))
   k = jnp.array([0.0, math.log(3)]).reshape(1, 2, 1, 1)
   mask = jnp.tril(jnp.ones((1, 2, 2), bool))
-  found = attention_weights(q, k, mask, scale=1.0)[0, 0, 0]
+  found = attention_weights(q, [k], mask, scale=1.0)[0, 0, 0]
   np.testing.assert_allclose(found, [[1, 0], [0.25, 0.75]], rtol=1e-6)
   # Halved and capped at 0.1, then with a bias that undoes a ninefold ratio.
   bias = jnp.array([0.0, math.log(9)]).reshape(1, 1, 1, 2)
-  found = attention_weights(q, k, mask, bias, scale=0.5, cap=0.1)[0, 0, 0, 1]
+  found = attention_weights(q, [k], mask, bias, scale=0.5, cap=0.1)[0, 0, 0, 1]
   second = 9 * math.exp(0.1 * math.tanh(math.log(3) / 2 / 0.1))
   np.testing.assert_allclose(found[1], second / (1 + second), rtol=1e-6)
 
@@ -254,7 +254,7 @@ def test_each_query_head_uses_the_key_head_of_its_group():
   q = jnp.eye(2)[jnp.array([0, 0, 0, 1, 1, 1])][None, None]
   k = 5.0 * jnp.array([[[[1.0, 0], [0, 1]], [[0, 0], [0, 0]]]])
   mask = jnp.ones((1, 1, 2), bool)
-  found = attention_weights(q, k, mask, scale=1.0)
+  found = attention_weights(q, [k], mask, scale=1.0)
   assert found.shape == (1, 2, 3, 1, 2)
   np.testing.assert_allclose(found[..., 0], 1 / (1 + math.exp(-5)), rtol=1e-6)
 
