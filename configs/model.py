@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
   model.relative_buckets = 32  # relative positions (T5)
   model.relative_max_distance = 128  # tokens; further ones share a bucket
 
-  model.attention_scale = 'sqrt'  # of scores: sqrt(1/Dh) | linear: 1/Dh | none
+  model.attention_scale = 'sqrt'  # of scores: sqrt: Dh^-1/2 | none
   model.attention_softcap = 0.0  # c * tanh(score / c); 0 = none
   model.qk_norm = False  # RMS norm of each query and key
   model.embedding_norm = False  # a norm before the first layer (BERT)
@@ -52,6 +52,13 @@ def get_config() -> ConfigDict:
   model.scale_tied_head = False  # what a tied head reads, times D^-1/2 (T5)
   model.logit_softcap = 0.0  # c * tanh(logit / c); 0 = none
   model.dropout = 0.0  # of embeddings, attention weights and layers' outputs
+
+  # standard | mup | depth_mup | complete_p: which scales and learning rates
+  # follow width and depth (model/parametrization.py)
+  model.parametrization = 'standard'
+  model.base_width = 64  # beside standard: the size whose recipe this is
+  model.base_head_width = 16
+  model.base_layers = 2
 
   model.compute_dtype = 'float32'  # float32 | bfloat16; sums are float32
   model.scan_layers = False  # loop over layers in the compiled step

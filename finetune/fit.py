@@ -17,6 +17,7 @@ from finetune.classifier import TextClassifier
 from finetune.config import FinetuneConfig
 from finetune.module import Classifier, abstract_state, shardings_of
 from finetune.step import train_step
+from model.parametrization import learning_rates
 from train.config import OptimizerConfig
 from train.interrupt import StopRequest
 from train.metrics import MetricWriter
@@ -110,7 +111,8 @@ def _program(
   The step takes over the state's memory; so the first one has a copy of the
   parameters.
   """
-  optimizer = make_optimizer(optimizer_config)
+  rates = functools.partial(learning_rates, model.config)
+  optimizer = make_optimizer(optimizer_config, rates)
   layout = shardings_of(abstract_state(model, optimizer, mesh))
 
   def start(params: Any) -> TrainState:

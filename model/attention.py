@@ -9,15 +9,14 @@ from flax import linen as nn
 
 from model.config import ModelConfig
 from model.dropout import dropout
-from model.linear import Linear, einsum, residual_scale
+from model.linear import Linear, einsum
 from model.masks import Mask
 from model.norm import Norm
+from model.parametrization import attention_scale, residual_scale
 from model.positions import rotary_frequencies, rotate
 
 # Far below any score, yet finite: a row without any key stays free of NaN.
 MASKED = -1e30
-
-_SCALE_POWER = {'sqrt': -0.5, 'linear': -1.0, 'none': 0.0}
 
 
 class KeysValues(NamedTuple):
@@ -60,7 +59,7 @@ class Attention(nn.Module):
       ('heads', 'head_width', 'embed'),
       c.compute_dtype,
       num_in=2,
-      scale=residual_scale(c.num_layers),
+      scale=residual_scale(c),
       bias=c.biases,
     )
 
@@ -108,7 +107,7 @@ class Attention(nn.Module):
       [part.keys_BxSxKxDh for part in parts],
       mask.dense(),
       bias_BxHxLxS,
-      scale=c.head_width ** _SCALE_POWER[c.attention_scale],
+      scale=attention_scale(c),
       cap=c.attention_softcap,
     ).astype(q.dtype)
     weights = dropout(self, weights, c.dropout)

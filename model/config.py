@@ -11,7 +11,8 @@ GATED = ('swiglu', 'geglu')
 NORMS = ('rms', 'layer')
 NORM_POSITIONS = ('pre', 'post')
 POSITIONS = ('rotary', 'learned', 'sinusoidal', 'relative')
-ATTENTION_SCALES = ('sqrt', 'linear', 'none')
+ATTENTION_SCALES = ('sqrt', 'none')
+PARAMETRIZATIONS = ('standard', 'mup', 'depth_mup', 'complete_p')
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 REMAT_POLICIES = ('none', 'dots', 'full')
 
@@ -22,6 +23,7 @@ _CHOICES = {
   'norm_position': NORM_POSITIONS,
   'positions': POSITIONS,
   'attention_scale': ATTENTION_SCALES,
+  'parametrization': PARAMETRIZATIONS,
   'compute_dtype': COMPUTE_DTYPES,
   'remat': REMAT_POLICIES,
 }
@@ -36,6 +38,9 @@ _COUNTS = (
   'max_length',
   'rope_original_length',
   'experts_per_token',
+  'base_width',
+  'base_head_width',
+  'base_layers',
 )
 _ABOVE_ZERO = (
   'norm_epsilon',
@@ -99,6 +104,10 @@ class ModelConfig:
   scale_tied_head: bool
   logit_softcap: float
   dropout: float
+  parametrization: str
+  base_width: int
+  base_head_width: int
+  base_layers: int
   compute_dtype: str
   scan_layers: bool
   remat: str
@@ -185,6 +194,18 @@ class ModelConfig:
         f'at most model.num_experts = {self.num_experts}',
       )
       self._require('biases', not self.biases, 'experts have none')
+    if self.parametrization != 'standard':
+      self._require(
+        'attention_scale',
+        self.attention_scale == 'sqrt',
+        f"'sqrt' where model.parametrization = {self.parametrization!r}",
+      )
+    if self.parametrization in ('depth_mup', 'complete_p'):
+      self._require(
+        'norm_position',
+        self.norm_position == 'pre',
+        f"'pre' where model.parametrization = {self.parametrization!r}",
+      )
     if self.parallel_residual and self.norm_position == 'post':
       raise UserError(
         "model.parallel_residual = True: only with model.norm_position = 'pre'"

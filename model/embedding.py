@@ -8,6 +8,7 @@ from model.config import ModelConfig
 from model.dropout import dropout
 from model.linear import einsum, parameter
 from model.norm import Norm
+from model.parametrization import logit_scale
 from model.positions import sinusoidal
 
 # Of what logits are made of: training starts from the uniform guess.
@@ -84,5 +85,7 @@ def readout(
   if config.scale_tied_head:
     h = h * config.width**-0.5
   logits = einsum('bld,vd->blv', h, table_VxD.astype(h.dtype))
+  if config.parametrization != 'standard':
+    logits *= logit_scale(config)
   logits = softcap(logits, config.logit_softcap)
   return nn.with_logical_constraint(logits, ('batch', 'length', 'vocab'))

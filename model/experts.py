@@ -9,7 +9,8 @@ from flax import linen as nn
 
 from model.config import GATED, ModelConfig
 from model.ffn import ACTIVATIONS
-from model.linear import Linear, einsum, parameter, residual_scale
+from model.linear import Linear, einsum, parameter
+from model.parametrization import residual_scale
 
 LOSSES = 'losses'  # the collection that router losses are sown into
 
@@ -78,7 +79,7 @@ class Experts(nn.Module):
 
     names = ('gate', 'up') if c.activation in GATED else ('up',)
     return {name: kernel(name, c.width, c.ffn_width, 1.0) for name in names} | {
-      'down': kernel('down', c.ffn_width, c.width, residual_scale(c.num_layers))
+      'down': kernel('down', c.ffn_width, c.width, residual_scale(c))
     }
 
   def _through(

@@ -7,7 +7,8 @@ import jax
 from flax import linen as nn
 
 from model.config import GATED, ModelConfig
-from model.linear import Linear, residual_scale
+from model.linear import Linear
+from model.parametrization import residual_scale
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
   'swiglu': jax.nn.silu,
@@ -52,7 +53,7 @@ class FeedForward(nn.Module):
       (c.ffn_width, c.width),
       ('ffn', 'embed'),
       dtype,
-      scale=residual_scale(c.num_layers),
+      scale=residual_scale(c),
       bias=c.biases,
       name='down',
     )(h_BxLxF)

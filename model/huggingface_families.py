@@ -222,6 +222,7 @@ _PLAIN = {
   'attention_softcap': 0.0,
   'qk_norm': False,
   'num_experts': 0,
+  'parametrization': 'standard',
 }
 _DECODER = _PLAIN | {
   'architecture': 'decoder',

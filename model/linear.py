@@ -15,15 +15,6 @@ def einsum(equation: str, *arrays: jax.Array) -> jax.Array:
   return jnp.einsum(equation, *arrays, preferred_element_type=jnp.float32)
 
 
-def residual_scale(num_layers: int) -> float:
-  """1 / sqrt(2 N), for kernels that add to the residual stream.
-
-  Each of N layers adds to it twice, so its variance stays of the order of the
-  embedding's (Radford et al. 2019, GPT-2, section 2.3).
-  """
-  return (2 * num_layers) ** -0.5
-
-
 def parameter(
   module: nn.Module,
   name: str,

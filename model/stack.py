@@ -16,6 +16,7 @@ from model.ffn import FeedForward
 from model.linear import parameter
 from model.masks import Mask
 from model.norm import Norm
+from model.parametrization import branch_scale
 from model.positions import relative_bucket
 
 
@@ -56,9 +57,9 @@ class Memory(NamedTuple):
 class Block(nn.Module):
   """One layer: attention, attention to a source if there is one, feed-forward.
 
-  `pre`: x += f(norm(x)) for each of them; `post`: x = norm(x + f(x)) (Vaswani
-  et al. 2017). With `parallel_residual`, x += attention(norm(x)) +
-  ffn(norm'(x)), as GPT-NeoX has it.
+  `pre`: x += s f(norm(x)) for each of them, s being `branch_scale`; `post`: x =
+  norm(x + f(x)) (Vaswani et al. 2017). With `parallel_residual`, x += s
+  (attention(norm(x)) + ffn(norm'(x))), as GPT-NeoX has it.
   """
 
   config: ModelConfig
@@ -102,17 +103,20 @@ class Block(nn.Module):
       layer = Experts if c.num_experts else FeedForward
       return layer(c, name='ffn')(h)
 
+    def branch(y: jax.Array) -> jax.Array:
+      # Times 1 is left out by the compiler.
+      return dropout(self, y, c.dropout) * branch_scale(c)
+
     def add(
       x: jax.Array, name: str, layer: Callable[[jax.Array], jax.Array]
     ) -> jax.Array:
       if c.norm_position == 'post':
         return norm(name)(x + dropout(self, layer(x), c.dropout))
-      return x + dropout(self, layer(norm(name)(x)), c.dropout)
+      return x + branch(layer(norm(name)(x)))
 
     x = x_BxLxD
     if c.parallel_residual:
-      both = attention(norm('attention')(x)) + ffn(norm('ffn')(x))
-      x += dropout(self, both, c.dropout)
+      x += branch(attention(norm('attention')(x)) + ffn(norm('ffn')(x)))
     else:
       x = add(x, 'attention', attention)
       if context.source_mask is not None:

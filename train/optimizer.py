@@ -1,11 +1,13 @@
 """AdamW and its learning-rate schedule."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
 
+from model.parametrization import is_decayed
 from train.config import OptimizerConfig, ScheduleConfig
 
 
@@ -37,20 +39,23 @@ def learning_rate(
   return optimizer.learning_rate * warm * (ratio + (1 - ratio) * shape)
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
-  """AdamW without the learning rate, which multiplies its updates outside."""
+def make_optimizer(
+  config: OptimizerConfig, rates: Callable[[Any], Any]
+) -> optax.GradientTransformation:
+  """AdamW without the learning rate, which multiplies its updates outside.
+
+  Args:
+    config: its numbers.
+    rates: from parameters to a multiplier of each one's learning rate; weight
+      decay goes at the common rate.
+  """
+
+  def multiply(updates: Any, params: Any) -> Any:
+    return jax.tree.map(lambda u, rate: u * rate, updates, rates(params))
+
   return optax.chain(
     optax.clip_by_global_norm(config.clip_norm),
     optax.scale_by_adam(config.b1, config.b2, config.eps),
-    optax.add_decayed_weights(config.weight_decay, mask=_is_matrix),
+    optax.stateless(multiply),
+    optax.add_decayed_weights(config.weight_decay, mask=is_decayed),
   )
-
-
-def _is_matrix(params: Any) -> Any:
-  """Norm scales and biases, and they alone, are not decayed."""
-
-  def one(path: Any, _: Any) -> bool:
-    names = {getattr(key, 'key', None) for key in path}
-    return names.isdisjoint({'scale', 'bias'})
-
-  return jax.tree_util.tree_map_with_path(one, params)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from model.config import ModelConfig
+from model.parametrization import learning_rates
 from model.transformer import Decoder
 from train import step as steps
 from train.config import OptimizerConfig
@@ -73,7 +74,8 @@ def _build(
   mesh: Mesh,
 ) -> Program:
   model = Decoder(model_config)
-  optimizer = make_optimizer(optimizer_config)
+  rates = functools.partial(learning_rates, model_config)
+  optimizer = make_optimizer(optimizer_config, rates)
   local_rows(mesh, batch_shape[0])  # raises where the batch does not divide
   replicated = NamedSharding(mesh, PartitionSpec())
 

@@ -1,5 +1,6 @@
 """Schedules against their formulas, AdamW against a hand computation."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -11,6 +12,10 @@ from train.optimizer import learning_rate, make_optimizer
 ADAMW = OptimizerConfig(
   learning_rate=0.5, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.1, clip_norm=1e9
 )
+
+
+def _ones(params):
+  return jax.tree.map(lambda _: 1.0, params)
 
 
 def _rates(kind, num_steps, **changes):
@@ -46,7 +51,7 @@ def test_updates_agree_with_adamw_and_spare_norms():
     'kernel': jnp.array([1.0, -2.0]),
     'scale': jnp.array([3.0]),
   }
-  ours = make_optimizer(ADAMW)
+  ours = make_optimizer(ADAMW, _ones)
   theirs = optax.adamw(0.5, 0.9, 0.99, 1e-8, weight_decay=0.1)
   plain = optax.adam(0.5, 0.9, 0.99, 1e-8)
   states = [o.init(params) for o in (ours, theirs, plain)]
@@ -67,7 +72,7 @@ def test_updates_agree_with_adamw_and_spare_norms():
 @pytest.mark.parametrize(('norm', 'clipped'), [(0.5, 0.5), (5.0, 1.0)])
 def test_gradients_are_clipped_by_their_global_norm(norm, clipped):
   config = OptimizerConfig(0.1, 0.0, 0.0, 1e-8, 0.0, 1.0)
-  ours = make_optimizer(config)
+  ours = make_optimizer(config, _ones)
   params = {'a': jnp.zeros(2), 'b': jnp.zeros(2)}
   grads = {'a': jnp.array([norm, 0.0]), 'b': jnp.zeros(2)}
   _, state = ours.update(grads, ours.init(params), params)

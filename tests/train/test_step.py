@@ -1,6 +1,7 @@
 """The pure step: its loss, its sums, its update."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from flax import linen as nn
 
 from configs.tree import to_dataclass
+from model.parametrization import learning_rates
 from model.transformer import Decoder
 from train import step as steps
 from train.config import RunConfig
@@ -23,7 +25,9 @@ def model(tiny_config):
 
 @pytest.fixture(scope='module')
 def optimizer(tiny_config):
-  return make_optimizer(to_dataclass(RunConfig, tiny_config).optimizer)
+  config = to_dataclass(RunConfig, tiny_config)
+  rates = functools.partial(learning_rates, config.model)
+  return make_optimizer(config.optimizer, rates)
 
 
 @pytest.fixture(scope='module')
