@@ -5,23 +5,25 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from model import masks
+from model.cache import Cache
 from model.config import ModelConfig
 from model.embedding import Embedding, head_table, readout
 from model.ffn import ACTIVATIONS
 from model.linear import Linear, parameter
 from model.masks import Mask
 from model.norm import Norm
-from model.stack import Context, Stack
+from model.stack import Context, Memory, Stack
 
 
 class _Writer(nn.Module):
-  """An embedding, and an output head that may be the embedding."""
+  """An embedding, causal layers, and a head that may be the embedding."""
 
   config: ModelConfig
 
   def setup(self) -> None:
     c = self.config
     self.embedding = Embedding(c)
+    self.decoder = Stack(c, causal=True)
     if not c.tied_head:
       self.head = head_table(self, c)
 
@@ -30,13 +32,52 @@ class _Writer(nn.Module):
     table = self.embedding.table if self.config.tied_head else self.head
     return readout(self.config, table, hidden_BxLxD)
 
+  def extend(
+    self,
+    tokens_BxL: jax.Array,
+    segment_ids_BxL: jax.Array,
+    positions_BxL: jax.Array,
+    cache: Cache | None = None,
+    prefix_BxL: jax.Array | None = None,
+    source_BxSxD: jax.Array | None = None,
+    source_segment_ids_BxS: jax.Array | None = None,
+  ) -> tuple[jax.Array, Memory]:
+    """States [B, L, D] of tokens after those of a cache, and what to add to it.
+
+    Args:
+      tokens_BxL: integers below `vocab_size`.
+      segment_ids_BxL: which document of the row each token belongs to.
+      positions_BxL: place of each token within its document, from 0.
+      cache: of the tokens before; None where there are none.
+      prefix_BxL: without a cache, as in `Decoder.hidden`.
+      source_BxSxD: without a cache, the states of an encoder.
+      source_segment_ids_BxS: of the source; without a cache.
+    """
+    segments, positions = segment_ids_BxL, positions_BxL
+    memory = Memory()
+    if cache is not None:
+      memory = cache.memory
+      source_segment_ids_BxS = cache.source_segment_ids_BxS
+      segments = jnp.concatenate([cache.segment_ids_BxS, segments], axis=1)
+      positions = jnp.concatenate([cache.positions_BxS, positions], axis=1)
+    source_mask = None
+    if source_segment_ids_BxS is not None:
+      source_mask = Mask(segment_ids_BxL, source_segment_ids_BxS)
+    context = Context(
+      Mask(segment_ids_BxL, segments, causal=True, prefix_BxS=prefix_BxL),
+      positions_BxL,
+      positions,
+      source_BxSxD=source_BxSxD,
+      source_mask=source_mask,
+    )
+    x = self.embedding(tokens_BxL, positions_BxL)
+    states, new = self.decoder(x, context, memory)
+    assert new is not None
+    return states, new
+
 
 class Decoder(_Writer):
   """Tokens to next-token logits: embedding, causal layers, output head."""
-
-  def setup(self) -> None:
-    super().setup()
-    self.decoder = Stack(self.config, causal=True)
 
   def hidden(
     self,
@@ -153,7 +194,6 @@ class EncoderDecoder(_Writer):
   def setup(self) -> None:
     super().setup()
     self.encoder = Stack(self.config, causal=False)
-    self.decoder = Stack(self.config, causal=True)
 
   def encode(
     self,

@@ -1,0 +1,83 @@
+"""What a model keeps of the tokens it has seen, so that none is read twice."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from model.stack import Memory
+
+_STACKED = ('layers', 'batch', 'length', 'kv_heads', None)
+
+
+class Cache(NamedTuple):
+  """Keys and values of B rows, with room for tokens to come.
+
+  Attributes:
+    memory: of all layers, stacked; arrays [N, B, S, K, Dh].
+    segment_ids_BxS: 1 where there is a token, 0 where there is room.
+    positions_BxS: of the tokens.
+    source_segment_ids_BxS: of what an encoder has read; None without one.
+  """
+
+  memory: Memory
+  segment_ids_BxS: jax.Array
+  positions_BxS: jax.Array
+  source_segment_ids_BxS: jax.Array | None = None
+
+
+def begin(
+  new: Memory,
+  segment_ids_BxL: jax.Array,
+  positions_BxL: jax.Array,
+  room: int,
+  source_segment_ids_BxS: jax.Array | None = None,
+) -> Cache:
+  """A cache of the first L tokens, with room for as many more."""
+
+  def padded(x: jax.Array, axis: int) -> jax.Array:
+    widths = [(0, 0)] * x.ndim
+    widths[axis] = (0, room)
+    return jnp.pad(x, widths)
+
+  own = jax.tree.map(lambda x: padded(x, 2), new.own)
+  return Cache(
+    jax.tree.map(
+      lambda x: nn.with_logical_constraint(x, _STACKED),
+      new._replace(own=own),
+    ),
+    padded(segment_ids_BxL, 1),
+    padded(positions_BxL, 1),
+    source_segment_ids_BxS,
+  )
+
+
+def added(
+  cache: Cache,
+  new: Memory,
+  segment_ids_BxL: jax.Array,
+  positions_BxL: jax.Array,
+  at: jax.Array,
+) -> Cache:
+  """The cache with L more tokens in the places from `at` on, in all rows."""
+
+  def put(x: jax.Array, part: jax.Array, axis: int) -> jax.Array:
+    return jax.lax.dynamic_update_slice_in_dim(x, part, at, axis)
+
+  own = jax.tree.map(lambda x, part: put(x, part, 2), cache.memory.own, new.own)
+  return cache._replace(
+    memory=cache.memory._replace(own=own),
+    segment_ids_BxS=put(cache.segment_ids_BxS, segment_ids_BxL, 1),
+    positions_BxS=put(cache.positions_BxS, positions_BxL, 1),
+  )
+
+
+def taken(cache: Cache, rows_R: jax.Array) -> Cache:
+  """A cache of some rows, in their order; a row may be taken repeatedly."""
+
+  def along(axis: int, tree: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.take(x, rows_R, axis=axis), tree)
+
+  memory, *rest = cache
+  return Cache(along(1, memory), *along(0, rest))

@@ -1,0 +1,50 @@
+"""Which token comes next, given scores of all."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Sampling(NamedTuple):
+  """How a token is drawn; numbers or scalars, so that one program serves all.
+
+  Attributes:
+    temperature: logits are divided by it; 0 takes the likeliest token.
+    top_k: only the k likeliest tokens are drawn from; 0 = all.
+    top_p: of these, only the fewest likeliest whose probabilities add up to p
+      (nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751); 1.0 = all.
+  """
+
+  temperature: jax.Array | float = 1.0
+  top_k: jax.Array | int = 0
+  top_p: jax.Array | float = 1.0
+
+
+def kept_logits(logits_BxV: jax.Array, sampling: Sampling) -> jax.Array:
+  """Logits over the temperature, -inf for tokens that are not drawn from.
+
+  Of equally likely tokens at the border, all are kept. A temperature of 0 is
+  taken as 1.
+  """
+  heat = jnp.where(sampling.temperature > 0, sampling.temperature, 1.0)
+  logits = logits_BxV / heat
+  ranked = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
+  rank = jnp.arange(ranked.shape[-1])
+  within_k = (rank < sampling.top_k) | (sampling.top_k == 0)
+  shares = jax.nn.softmax(jnp.where(within_k, ranked, -jnp.inf), axis=-1)
+  before = jnp.cumsum(shares, axis=-1) - shares
+  within = within_k & ((before < sampling.top_p) | (rank == 0))
+  least = jnp.min(jnp.where(within, ranked, jnp.inf), axis=-1, keepdims=True)
+  return jnp.where(logits >= least, logits, -jnp.inf)
+
+
+def draw(
+  logits_BxV: jax.Array, sampling: Sampling, keys_B: jax.Array
+) -> jax.Array:
+  """A token [B] of each row, by a random key of its own."""
+  drawn = jax.vmap(jax.random.categorical)(
+    keys_B, kept_logits(logits_BxV, sampling)
+  )
+  likeliest = jnp.argmax(logits_BxV, axis=-1)
+  return jnp.where(sampling.temperature > 0, drawn, likeliest)
