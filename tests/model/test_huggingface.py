@@ -9,6 +9,7 @@ import functools
 import json
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,10 +19,14 @@ from configs import pretrain
 from configs.errors import UserError
 from configs.sizes import SIZES
 from configs.tree import to_dataclass, with_overrides
+from model import beam, generate
 from model import huggingface as hf
+from model.beam import Ranking
 from model.config import ModelConfig
 from model.counts import count_parameters
+from model.generate import Choice, Prompts
 from model.huggingface_config import family_of, from_theirs, to_theirs
+from model.sampling import Sampling
 from model.transformer import make
 from train.convert import shapes_of
 
@@ -210,10 +215,7 @@ def test_numbers_are_theirs(name, config, theirs, lengths, request):
   found = our_numbers(config, lengths)
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
   if lengths == LENGTHS['packed'] and request.config.getoption('write_golden'):
-    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
-    known[name] = expected[:, :3].round(5).tolist()
-    lines = ',\n'.join(f'"{k}": {json.dumps(v)}' for k, v in known.items())
-    GOLDEN.write_text('{\n' + lines + '\n}\n')
+    _write_golden(name, expected[:, :3].round(5).tolist())
 
 
 @pytest.mark.hf
@@ -233,6 +235,113 @@ def test_numbers_are_those_that_pytorch_found(name, config):
   golden = json.loads(GOLDEN.read_text())[name]
   found = our_numbers(config, LENGTHS['packed'])[:, :3]
   np.testing.assert_allclose(found, golden, rtol=1e-4, atol=1e-4)
+
+
+WRITERS = [name for name in CASES if not name.startswith('bert')]
+MOST = 9  # tokens of a text
+
+
+def _beginnings(config):
+  """Prompts of several lengths; an encoder-decoder's are one token each."""
+  random = np.random.default_rng(2)
+  texts = [random.integers(8, VOCAB, length) for length in (5, 3, 6)]
+  if config.architecture == 'decoder':
+    return texts, [np.zeros(0, int)] * 3
+  return [np.zeros(1, int)] * 3, texts
+
+
+def _in_rows(texts, left):
+  """Tokens and 1 for each, padded on one side."""
+  length = max(map(len, texts))
+  rows = np.zeros((2, len(texts), length), np.int32)
+  for row, text in enumerate(texts):
+    start = (length - len(text)) * left
+    rows[:, row, start : start + len(text)] = text, np.ones(len(text))
+  return rows
+
+
+def _our_texts(config, num_beams, stop):
+  """What we write after some prompts, up to and with the token that ends it."""
+  texts, sources = _beginnings(config)
+  rows = [*_in_rows(texts, left=True), *_in_rows(sources, left=False)]
+  prompts = Prompts(*rows[: 2 if config.architecture == 'decoder' else 4])
+  params = hf.by_tree(params_of(config))
+  own = {'model': make(config), 'room': MOST}
+
+  @jax.jit
+  def written(params, prompts):
+    if num_beams == 1:
+      choice = Choice(Sampling(temperature=0.0), stop, VOCAB)
+      keys = jax.random.split(jax.random.key(0), 3)
+      now = generate.start(params, prompts, keys, choice, **own)
+      now = generate.go_on(params, now, choice, MOST, model=own['model'])
+      return now.tokens_BxT
+    ranking = Ranking(0.7, stop, VOCAB, MOST)
+    found = beam.start(params, prompts, ranking, num_beams=num_beams, **own)
+    found = beam.go_on(params, found, ranking, MOST, model=own['model'])
+    return found.done_tokens_BxWxT[:, 0]
+
+  return [_ended(row, stop) for row in written(params, prompts)]
+
+
+@functools.cache
+def _stop(config):
+  """A token that a text would have in the middle: it ends some."""
+  return _our_texts(config, 1, stop=-1)[2][3]
+
+
+def _ended(tokens, stop):
+  tokens = np.asarray(tokens).tolist()
+  return tokens[: tokens.index(stop) + 1] if stop in tokens else tokens
+
+
+@pytest.mark.hf
+@pytest.mark.parametrize('num_beams', [1, 4])
+@pytest.mark.parametrize('name', WRITERS, indirect=True, scope='module')
+def test_texts_are_theirs(name, config, theirs, num_beams, request):
+  import torch
+
+  texts, sources = _beginnings(config)
+  read = texts if config.architecture == 'decoder' else sources
+  tokens, mask = map(
+    torch.tensor, _in_rows(read, left=config.architecture == 'decoder')
+  )
+  found = theirs.generate(
+    input_ids=tokens.long(),
+    attention_mask=mask.long(),
+    max_new_tokens=MOST,
+    num_beams=num_beams,
+    length_penalty=0.7,
+    do_sample=False,
+    eos_token_id=_stop(config),
+    pad_token_id=0,
+    decoder_start_token_id=0,
+  )
+  skipped = tokens.shape[1] if config.architecture == 'decoder' else 1
+  expected = [_ended(row[skipped:], _stop(config)) for row in found]
+  # What is written after the end is padding, which is no token of theirs.
+  ours = _our_texts(config, num_beams, _stop(config))
+  assert [row + [0] * (MOST - len(row)) for row in ours] == [
+    row + [0] * (MOST - len(row)) for row in expected
+  ]
+  if request.config.getoption('write_golden'):
+    _write_golden(f'{name} beams {num_beams}', ours)
+
+
+@pytest.mark.parametrize('num_beams', [1, 4])
+@pytest.mark.parametrize(
+  'name', ['gpt2', 'llama', 't5'], indirect=True, scope='module'
+)
+def test_texts_are_those_that_pytorch_found(name, config, num_beams):
+  golden = json.loads(GOLDEN.read_text())[f'{name} beams {num_beams}']
+  assert _our_texts(config, num_beams, _stop(config)) == golden
+
+
+def _write_golden(name, value):
+  known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+  known[name] = value
+  lines = ',\n'.join(f'"{k}": {json.dumps(v)}' for k, v in known.items())
+  GOLDEN.write_text('{\n' + lines + '\n}\n')
 
 
 def test_what_is_exported_is_imported_again(name, config):
