@@ -172,7 +172,8 @@ def theirs(name, config, tmp_path_factory):
   family = CASES[name]['model_type']
   tree = to_theirs(family, config)
   (folder / 'config.json').write_text(json.dumps(tree))
-  tensors = hf.export_params(family, config, params_of(config))
+  rules = hf.rules(family, config)
+  tensors = dict(hf.export_params(rules, config, params_of(config)))
   numpy_files.save_file(
     tensors, folder / 'model.safetensors', metadata={'format': 'pt'}
   )
@@ -237,9 +238,9 @@ def test_numbers_are_those_that_pytorch_found(name, config):
 
 def test_what_is_exported_is_imported_again(name, config):
   family, params = CASES[name]['model_type'], params_of(config)
-  tensors = hf.export_params(family, config, params)
-  again = {path: np.empty_like(array) for path, array in params.items()}
   rules = hf.rules(family, config)
+  tensors = dict(hf.export_params(rules, config, params))
+  again = {path: np.empty_like(array) for path, array in params.items()}
   hf.import_into(again, rules, config, tensors.__getitem__)
   expected = hf.shapes_of_theirs(rules, config, shapes_of(config))
   assert expected == {name: array.shape for name, array in tensors.items()}

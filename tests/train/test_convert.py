@@ -49,7 +49,7 @@ def tensors(config):
     path: random.normal(0, 0.2, shape).astype(np.float32)
     for path, shape in sorted(shapes_of(config).items())
   }
-  return hf.export_params('llama', config, params)
+  return dict(hf.export_params(hf.rules('llama', config), config, params))
 
 
 @pytest.fixture
@@ -163,8 +163,9 @@ def test_nothing_is_written_over(folder, tmp_path):
     to_hf(made, folder)
   (tmp_path / 'file').write_text('mine')
   for convert in (from_hf, to_hf):
-    with pytest.raises(UserError, match='is a file'):
-      convert(folder if convert is from_hf else made, tmp_path / 'file')
+    for out in (tmp_path / 'file', tmp_path / 'file' / 'inside'):
+      with pytest.raises(UserError, match='is a file'):
+        convert(folder if convert is from_hf else made, out)
   assert (tmp_path / 'file').read_text() == 'mine'
 
 
