@@ -12,7 +12,7 @@ import json
 import pathlib
 import re
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,6 +32,7 @@ from model.transformer import abstract_inputs, make
 from train import checkpoint, workdir
 from train.checkpoint import Meta
 from train.config import RunConfig
+from train.interrupt import StopRequest, stop_request
 from train.sharding import unbox
 from train.shards import write_shards
 from train.weights import Weights, open_weights
@@ -67,12 +68,13 @@ def from_hf(
     UserError: a file or tensor that is missing, is too much or has another
       shape, a family that we do not have, a tokenizer that has more tokens than
       the embedding, or an `out` that has a checkpoint already.
+    Interrupted: by a signal; nothing was left behind.
   """
   source, out = pathlib.Path(source), pathlib.Path(out).absolute()
   _check_folder(out)
   if any(p.name.isdigit() for p in (out / checkpoint.CHECKPOINTS).glob('*')):
     raise UserError(f'{out} has checkpoints already: name a new folder')
-  with open_weights(source) as weights:
+  with stop_request() as stop, open_weights(source) as weights:
     section = huggingface_config.from_theirs(weights.config)
     named = source.resolve()
     name = named.stem if named.suffix == '.gguf' else named.name
@@ -101,13 +103,13 @@ def from_hf(
       for path, shape in shapes.items()
     }
     made = out / checkpoint.CHECKPOINTS / str(meta.step)
-    with _whole(made) as making, _progress(expected) as bar:
+    with _whole(made) as making, _progress(expected, stop) as step:
       params = checkpoint.new_params(
         making, meta, huggingface.by_tree(abstract)
       )
 
       def read(name: str) -> np.ndarray:
-        bar.update()
+        step()
         return weights.read(name)
 
       huggingface.import_into(params, rules, config, read)
@@ -131,6 +133,7 @@ def to_hf(
   Raises:
     UserError: no such checkpoint, a model that is like none of theirs, or an
       `out` that is not empty.
+    Interrupted: by a signal; nothing was left behind.
   """
   out = pathlib.Path(out)
   _check_folder(out)
@@ -147,13 +150,13 @@ def to_hf(
     rules, config, {path: stored.shape for path, stored in params.items()}
   )
   tokenizer = json.loads(meta.tokenizer)
-  with _whole(out) as making:
+  with stop_request() as stop, _whole(out) as making:
     making.mkdir()
-    with _progress(shapes) as bar:
+    with _progress(shapes, stop) as step:
 
       def tensors() -> Iterator[tuple[str, np.ndarray]]:
         for named in huggingface.export_params(rules, config, params):
-          bar.update()
+          step()
           yield named
 
       write_shards(making, shapes, tensors(), shard_bytes)
@@ -226,8 +229,18 @@ def _run_config(name: str, section: Mapping[str, Any]) -> Any:
   )
 
 
-def _progress(tensors: Collection[str]) -> tqdm:
-  return tqdm(total=len(tensors), unit=' tensors')
+@contextlib.contextmanager
+def _progress(
+  tensors: Collection[str], stop: StopRequest
+) -> Iterator[Callable[[], None]]:
+  """A bar; what it gives is called at each tensor, and ends where asked to."""
+  with tqdm(total=len(tensors), unit=' tensors') as bar:
+
+    def step() -> None:
+      stop.check('interrupted; nothing was left behind, so begin it again')
+      bar.update()
+
+    yield step
 
 
 @contextlib.contextmanager

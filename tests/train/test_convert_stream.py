@@ -1,8 +1,10 @@
-"""A conversion holds one tensor at a time."""
+"""A conversion holds one tensor at a time, and leaves nothing when stopped."""
 
 import json
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from configs import model as base
+from configs.errors import Interrupted
 from configs.tree import to_dataclass
 from model import huggingface as hf
 from model.config import ModelConfig
@@ -21,7 +24,7 @@ from train import checkpoint, convert
 from train.config import CheckpointConfig
 from train.pretrained import load_pretrained
 from train.shards import write_shards
-from train.weights import INDEX, WEIGHTS
+from train.weights import INDEX, WEIGHTS, SafetensorsWeights
 
 safetensors = pytest.importorskip(
   'safetensors', reason='the extra test or hf is not installed'
@@ -109,6 +112,50 @@ def test_memory_does_not_grow_with_the_layers(theirs, tmp_path):
   assert whole > 150e6
   growth = np.subtract(peaks[1], peaks[0])
   assert all(growth < whole / 2), growth
+
+
+def _names(folder):
+  return sorted(str(path.relative_to(folder)) for path in folder.rglob('*'))
+
+
+@pytest.mark.parametrize('direction', ['from_hf', 'to_hf'])
+def test_a_terminated_command_leaves_nothing(theirs, tmp_path, direction):
+  source = theirs(tmp_path / 'theirs', 16, width=128, ffn_width=1024)
+  flags = [f'--from_hf={source}', f'--out={tmp_path / "new" / "ours"}']
+  if direction == 'to_hf':
+    ours = convert.from_hf(source, tmp_path / 'ours')
+    flags = [f'--checkpoint={ours}', f'--to_hf={tmp_path / "new" / "theirs"}']
+  before = _names(tmp_path)
+  command = _started(*flags)
+  while not list(tmp_path.glob('.convert-*')):
+    assert command.poll() is None, command.stderr.read()
+    time.sleep(0.001)
+  command.send_signal(signal.SIGTERM)
+  _, told = command.communicate(timeout=60)
+  assert command.returncode == 128 + signal.SIGTERM
+  assert 'Traceback' not in told
+  assert told.splitlines()[-1].startswith('error: interrupted; nothing was')
+  assert _names(tmp_path) == before
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_function_that_is_stopped_leaves_nothing(
+  theirs, tmp_path, monkeypatch, number
+):
+  source = theirs(tmp_path / 'theirs', 2)
+  read = SafetensorsWeights.read
+
+  def stopped_at_a_norm(self, name):
+    if name == 'model.layers.1.input_layernorm.weight':
+      os.kill(os.getpid(), number)
+    return read(self, name)
+
+  monkeypatch.setattr(SafetensorsWeights, 'read', stopped_at_a_norm)
+  before = _names(tmp_path)
+  with pytest.raises(Interrupted) as caught:
+    convert.from_hf(source, tmp_path / 'ours')
+  assert caught.value.number == number
+  assert _names(tmp_path) == before
 
 
 def test_a_run_goes_on_from_what_was_imported(theirs, tmp_path):
