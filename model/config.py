@@ -47,12 +47,13 @@ _FROM_ZERO = (
   'attention_softcap',
   'logit_softcap',
   'token_types',
+  'num_classes',
   'num_experts',
   'expert_capacity',
   'router_balance',
   'router_z',
 )
-_ENCODER_ONLY = ('token_types', 'pooler', 'mlm_head')
+_ENCODER_ONLY = ('token_types', 'pooler', 'mlm_head', 'num_classes')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +103,8 @@ class ModelConfig:
   compute_dtype: str
   scan_layers: bool
   remat: str
+  # What has a default came after checkpoints that do not have it.
+  num_classes: int = 0
 
   @property
   def rotary_width(self) -> int:
@@ -173,6 +176,11 @@ class ModelConfig:
       raise UserError(
         'model.tied_head = False: the head of an encoder is its embedding'
       )
+    self._require(
+      'num_classes',
+      self.pooler or not self.num_classes,
+      'they are scored from the pooler, so set model.pooler = True',
+    )
     self._require(
       'scale_tied_head',
       not self.scale_tied_head or self.tied_head,

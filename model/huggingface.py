@@ -237,6 +237,8 @@ def _bert(config: ModelConfig) -> list[Rule]:
     rules += _linear(f'{theirs}.attention.self.{name}', own)
   if config.pooler:
     rules += _linear('bert.pooler.dense', 'pooler')
+  if config.num_classes:
+    rules += _linear('classifier', 'classifier')
   if config.mlm_head:
     head = 'cls.predictions'
     rules += [

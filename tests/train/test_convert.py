@@ -255,6 +255,43 @@ def test_a_published_bert(tmp_path):
 
 
 @pytest.mark.hf
+@pytest.mark.parametrize('num_classes', [2, 3])
+def test_a_classifier_comes_and_goes(num_classes, small_corpus, tmp_path):
+  torch = pytest.importorskip('torch')
+  transformers = pytest.importorskip('transformers')
+  tokenizer = small_corpus.tokenizer
+  sizes = {'hidden_size': 32, 'intermediate_size': 48, 'num_hidden_layers': 2}
+  config = transformers.BertConfig(
+    vocab_size=tokenizer.vocab_size,
+    num_attention_heads=4,
+    num_labels=num_classes,
+    eos_token_id=tokenizer.separator_id,
+    **sizes,
+  )
+  theirs = transformers.BertForSequenceClassification(config).eval()
+  theirs.classifier.bias.data.normal_()
+  theirs.save_pretrained(tmp_path / 'theirs')
+  library = json.loads(tokenizer.to_json())['tokenizer']
+  (tmp_path / 'theirs' / 'tokenizer.json').write_text(json.dumps(library))
+  made = from_hf(tmp_path / 'theirs', tmp_path / 'ours')
+  ours = load_pretrained(made, devices=jax.devices()[:1])
+  tokens = np.arange(20)[None]
+  found = ours.model.apply(
+    {'params': ours.params}, tokens, np.ones_like(tokens), tokens
+  )
+  there = to_hf(made, tmp_path / 'there')
+  again, told = transformers.AutoModelForSequenceClassification.from_pretrained(
+    there, output_loading_info=True
+  )
+  assert not any(told.values()), told
+  for model in (theirs, again):
+    with torch.no_grad():
+      expected = model(torch.tensor(tokens)).logits.numpy()
+    assert expected.shape == (1, num_classes)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.hf
 def test_a_published_llama_from_gguf(tmp_path):
   torch = pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
