@@ -10,7 +10,7 @@ from typing import NoReturn
 import absl.logging
 from absl import app, flags
 
-from configs.errors import UserError
+from configs.errors import Interrupted, UserError
 
 OURS = ('data', 'evals', 'finetune', 'model', 'scaling', 'study', 'train')
 EXIT_USER_ERROR = 2
@@ -24,8 +24,9 @@ def run_command(main: Callable[[Sequence[str]], None]) -> NoReturn:
     main: takes the arguments that are no flags.
 
   Exit codes: 0 when `main` returns, 2 for a mistake of the user's (a
-  `UserError`, a bad flag, a full disk), 130 for a second Ctrl-C. Any other
-  exception is a defect of ours and keeps its traceback.
+  `UserError`, a bad flag, a full disk), 130 for a second Ctrl-C, 128 + the
+  signal for `Interrupted`. Any other exception is a defect of ours and keeps
+  its traceback.
   """
   sys.exit(_exit_code(main))
 
@@ -35,6 +36,9 @@ def _exit_code(main: Callable[[Sequence[str]], None]) -> int:
     app.run(main, flags_parser=_parse_flags)
   except UserError as error:
     return _complain(str(error))
+  except Interrupted as error:
+    _complain(str(error))
+    return 128 + error.number
   except KeyboardInterrupt:
     _complain(
       'interrupted; what was saved before is whole: the same command resumes'

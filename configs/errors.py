@@ -1,4 +1,4 @@
-"""The one exception for a mistake that the user can mend."""
+"""Exceptions that end a command with one line."""
 
 
 class UserError(Exception):
@@ -6,3 +6,17 @@ class UserError(Exception):
 
   Commands print the message alone, without a traceback, and exit with 2.
   """
+
+
+class Interrupted(KeyboardInterrupt):
+  """SIGTERM or Ctrl-C, once there is nothing left to clean up.
+
+  Commands print the message alone, and exit with 128 + `number`.
+
+  Attributes:
+    number: of the signal.
+  """
+
+  def __init__(self, message: str, number: int):
+    super().__init__(message)
+    self.number = number

@@ -48,6 +48,8 @@ def get_config() -> ConfigDict:
   model.token_types = 0  # encoder: kinds of segments (BERT: 2)
   model.pooler = False  # encoder: tanh(linear(first token)) (BERT)
   model.mlm_head = False  # encoder: scores of masked tokens (BERT)
+  model.num_classes = 0  # encoder: scored from what the pooler gives; 0 = none
+  model.start_token = 0  # encoder_decoder: which a target begins with
   model.tied_head = False  # the output head is the embedding
   model.scale_tied_head = False  # what a tied head reads, times D^-1/2 (T5)
   model.logit_softcap = 0.0  # c * tanh(logit / c); 0 = none

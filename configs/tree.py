@@ -82,19 +82,24 @@ def to_dataclass(
 
   Nested dataclasses are built from sub-trees, lists become tuples, an int is
   taken where a float is meant. `validate()` is called on each where it exists.
+  A field with a default may be missing: it is younger than some checkpoints,
+  which keep the config of their time.
 
   Raises:
     UserError: a key missing, unknown or of the wrong type, or what `validate`
       raises.
   """
   hints = typing.get_type_hints(cls)
-  names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+  fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+  names = list(fields)
   for key in node:
     if key not in names:
       raise UserError(_unknown_key(path + key, [path + n for n in names]))
   values = {}
   for name in names:
     if name not in node:
+      if fields[name].default is not dataclasses.MISSING:
+        continue
       raise UserError(f'{path}{name} is missing from the config')
     values[name] = _typed(hints[name], node[name], path + name)
   built = cls(**values)

@@ -52,12 +52,13 @@ _FROM_ZERO = (
   'attention_softcap',
   'logit_softcap',
   'token_types',
+  'num_classes',
   'num_experts',
   'expert_capacity',
   'router_balance',
   'router_z',
 )
-_ENCODER_ONLY = ('token_types', 'pooler', 'mlm_head')
+_ENCODER_ONLY = ('token_types', 'pooler', 'mlm_head', 'num_classes')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,13 +105,16 @@ class ModelConfig:
   scale_tied_head: bool
   logit_softcap: float
   dropout: float
-  parametrization: str
-  base_width: int
-  base_head_width: int
-  base_layers: int
   compute_dtype: str
   scan_layers: bool
   remat: str
+  # What has a default came after checkpoints that do not have it.
+  num_classes: int = 0
+  start_token: int = 0
+  parametrization: str = 'standard'
+  base_width: int = 64
+  base_head_width: int = 16
+  base_layers: int = 2
 
   @property
   def rotary_width(self) -> int:
@@ -135,6 +139,11 @@ class ModelConfig:
       'num_kv_heads',
       self.num_heads % self.num_kv_heads == 0,
       f'must divide model.num_heads = {self.num_heads}',
+    )
+    self._require(
+      'start_token',
+      0 <= self.start_token < self.vocab_size,
+      f'from 0 to below model.vocab_size = {self.vocab_size}',
     )
     self._require('dropout', 0 <= self.dropout < 1, 'from 0 to below 1')
     self._validate_positions()
@@ -182,6 +191,11 @@ class ModelConfig:
       raise UserError(
         'model.tied_head = False: the head of an encoder is its embedding'
       )
+    self._require(
+      'num_classes',
+      self.pooler or not self.num_classes,
+      'they are scored from the pooler, so set model.pooler = True',
+    )
     self._require(
       'scale_tied_head',
       not self.scale_tied_head or self.tied_head,

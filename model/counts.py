@@ -20,8 +20,8 @@ class ParameterCounts:
   Attributes:
     total: all, a tied head counted once.
     non_embedding: without what is looked up (the tables of tokens, positions
-      and token types) and without the output head (Kaplan et al. 2020,
-      arXiv:2001.08361, section 2.1).
+      and token types) and without the output heads, of tokens or of classes
+      (Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
     active: those that one token passes through: of experts, the ones that it
       chooses.
   """
@@ -60,6 +60,8 @@ def count_parameters(config: ModelConfig) -> ParameterCounts:
   tables += c.token_types * c.width
   if c.mlm_head:
     tables += _linear(c, c.width, c.width) + norm + c.vocab_size
+  if c.num_classes:
+    tables += _linear(c, c.width, c.num_classes)
   total = non_embedding + tables
   stacks = 2 if c.architecture == 'encoder_decoder' else 1
   active = total - stacks * c.num_layers * idle
@@ -70,7 +72,8 @@ def forward_flops_per_token(config: ModelConfig, length: int) -> int:
   """FLOPs of the forward pass for one token of a sequence of `length`.
 
   Of an encoder-decoder: for one token of the source and one of the target, each
-  of `length`.
+  of `length`. What an encoder does once a document is not counted: its pooler
+  and its scores of classes.
   """
   c = config
   scores_and_mix = 2 * 2 * length * c.num_heads * c.head_width

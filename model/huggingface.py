@@ -7,15 +7,32 @@ holds; a path with `layers` in it names one layer's part of a stacked array.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from flax import traverse_util
 
 from configs.errors import UserError
 from model.config import ModelConfig
 
 Shape = tuple[int, ...]
+
+
+class Parameter(Protocol):
+  """One of ours: an array, or what lies on disk and is read in part.
+
+  Attributes:
+    shape: of the whole; of a stacked one with the axis of layers.
+  """
+
+  shape: Shape
+
+  def __getitem__(self, at: tuple[int, ...]) -> np.ndarray:
+    """The numbers of one layer, `(layer,)`, or all, `()`."""
+
+  def __setitem__(self, at: tuple[int, ...], array: np.ndarray) -> None:
+    """Replaces those numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +237,8 @@ def _bert(config: ModelConfig) -> list[Rule]:
     rules += _linear(f'{theirs}.attention.self.{name}', own)
   if config.pooler:
     rules += _linear('bert.pooler.dense', 'pooler')
+  if config.num_classes:
+    rules += _linear('classifier', 'classifier')
   if config.mlm_head:
     head = 'cls.predictions'
     rules += [
@@ -317,37 +336,38 @@ def shapes_of_theirs(
 
 
 def import_into(
-  params: Mapping[str, np.ndarray],
-  rules: Iterable[Rule],
+  params: Mapping[str, Parameter],
+  rules: Sequence[Rule],
   config: ModelConfig,
   read: Callable[[str], np.ndarray],
 ) -> None:
-  """Fills our parameters, by path, from theirs, by name.
+  """Fills our parameters, by path, from theirs, by name, one at a time.
 
   Args:
-    params: arrays to be filled; stacked ones have the axis of layers.
+    params: to be filled.
     rules: as `rules` gives them.
     config: ours.
     read: gives a tensor of theirs.
   """
   for rule in rules:
     for name, at in _tensors(rule, config):
-      own = [params[path][at] for path in rule.ours]
-      found = rule.split(read(name), [array.shape for array in own])
+      shapes = [params[path].shape[len(at) :] for path in rule.ours]
+      found = rule.split(read(name), shapes)
       for path, array in zip(rule.ours, found, strict=True):
         params[path][at] = array
 
 
 def export_params(
-  family: str, config: ModelConfig, params: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-  """Their tensors by name, from our parameters by path."""
-  tensors = {}
-  for rule in rules(family, config):
+  rules: Sequence[Rule], config: ModelConfig, params: Mapping[str, Parameter]
+) -> Iterator[tuple[str, np.ndarray]]:
+  """Names and tensors of theirs, one at a time, from our parameters by path.
+
+  They come in the order of `shapes_of_theirs`.
+  """
+  for rule in rules:
     for name, at in _tensors(rule, config):
-      joined = rule.join([np.asarray(params[path])[at] for path in rule.ours])
-      tensors[name] = np.ascontiguousarray(joined)
-  return tensors
+      joined = rule.join([params[path][at] for path in rule.ours])
+      yield name, np.ascontiguousarray(joined)
 
 
 def _tensors(
@@ -363,22 +383,9 @@ def _tensors(
 
 def by_path(tree: Mapping[str, Any]) -> dict[str, Any]:
   """A nested tree of parameters as one level, keys joined by '/'."""
-  flat: dict[str, Any] = {}
-  for key, value in tree.items():
-    if isinstance(value, Mapping):
-      flat |= {f'{key}/{inner}': leaf for inner, leaf in by_path(value).items()}
-    else:
-      flat[key] = value
-  return flat
+  return traverse_util.flatten_dict(tree, sep='/')
 
 
 def by_tree(flat: Mapping[str, Any]) -> dict[str, Any]:
   """Undoes `by_path`."""
-  tree: dict[str, Any] = {}
-  for path, value in flat.items():
-    *parents, leaf = path.split('/')
-    node = tree
-    for key in parents:
-      node = node.setdefault(key, {})
-    node[leaf] = value
-  return tree
+  return traverse_util.unflatten_dict(flat, sep='/')

@@ -174,16 +174,36 @@ def _read_bert(theirs: Tree) -> dict[str, Any]:
   if theirs.get('position_embedding_type', 'absolute') != 'absolute':
     raise UserError('position_embedding_type of config.json: only absolute')
   kind, *_ = theirs.get('architectures') or ('BertModel',)
+  classifier = kind == 'BertForSequenceClassification'
   return {
     **_one_width(theirs['hidden_size'], theirs['num_attention_heads']),
-    'pooler': kind in ('BertModel', 'BertForPreTraining'),
+    'pooler': classifier or kind in ('BertModel', 'BertForPreTraining'),
     'mlm_head': kind in ('BertForMaskedLM', 'BertForPreTraining'),
+    'num_classes': _num_classes(theirs) if classifier else 0,
   }
+
+
+def _num_classes(theirs: Tree) -> int:
+  """Number of labels; theirs name them, and leave two nameless ones out."""
+  named = theirs.get('id2label')
+  return len(named) if named else theirs.get('num_labels', 2)
 
 
 def _write_bert(config: ModelConfig) -> dict[str, Any]:
   if not config.token_types:
     raise UserError('model.token_types = 0: a bert has at least 1')
+  if config.num_classes:
+    if config.mlm_head:
+      raise UserError(
+        f'model.num_classes = {config.num_classes} and model.mlm_head = True: '
+        'a bert has one of the two'
+      )
+    labels = [f'LABEL_{number}' for number in range(config.num_classes)]
+    return {
+      'architectures': ['BertForSequenceClassification'],
+      'id2label': {str(number): label for number, label in enumerate(labels)},
+      'label2id': {label: number for number, label in enumerate(labels)},
+    }
   kind = {
     (True, False): 'BertModel',
     (False, True): 'BertForMaskedLM',
@@ -202,8 +222,10 @@ def _read_t5(theirs: Tree) -> dict[str, Any]:
       f'only as many as num_layers = {layers}'
     )
   tied = theirs.get('tie_word_embeddings', True)
+  padding = theirs.get('pad_token_id') or 0
   return {
     'num_kv_heads': theirs['num_heads'],
+    'start_token': theirs.get('decoder_start_token_id', padding),
     'tied_head': tied,
     'scale_tied_head': tied,
   }
@@ -213,6 +235,8 @@ def _write_t5(config: ModelConfig) -> dict[str, Any]:
   return {
     'architectures': ['T5ForConditionalGeneration'],
     'num_decoder_layers': config.num_layers,
+    'decoder_start_token_id': config.start_token,
+    'pad_token_id': config.start_token,
     'tie_word_embeddings': config.tied_head,
   }
 

@@ -7,6 +7,7 @@ from flax import linen as nn
 from model import masks
 from model.cache import Cache
 from model.config import ModelConfig
+from model.dropout import dropout
 from model.embedding import Embedding, head_table, readout
 from model.ffn import ACTIVATIONS
 from model.linear import Linear, parameter
@@ -122,6 +123,14 @@ class Encoder(nn.Module):
     self.encoder = Stack(c, causal=False)
     if c.pooler:
       self.pooler = self._dense()
+    if c.num_classes:
+      self.classifier = Linear(
+        'bd,dc->bc',
+        (c.width, c.num_classes),
+        ('embed', None),
+        jnp.float32,
+        bias=c.biases,
+      )
     if c.mlm_head:
       self.transform = self._dense()
       self.transform_norm = Norm(c.norm, c.norm_epsilon)
@@ -156,15 +165,22 @@ class Encoder(nn.Module):
     positions_BxL: jax.Array,
     types_BxL: jax.Array | None = None,
   ) -> jax.Array:
-    """All that the config has: masked-token logits, else pooled states, else
-    states; arguments as `hidden`."""
+    """The first of what the config has: scores of classes [B, C], masked-token
+    logits, pooled states, states; arguments as `hidden`."""
+    c = self.config
     h = self.hidden(tokens_BxL, segment_ids_BxL, positions_BxL, types_BxL)
-    pooled = self.pooled(h) if self.config.pooler else h
-    return self.logits(h) if self.config.mlm_head else pooled
+    # All are computed, so that all have parameters.
+    pooled = self.pooled(h) if c.pooler else h
+    logits = self.logits(h) if c.mlm_head else pooled
+    return self.scores(pooled) if c.num_classes else logits
 
   def pooled(self, hidden_BxLxD: jax.Array) -> jax.Array:
     """tanh of a linear map of the first token's state, [B, D]."""
     return jnp.tanh(self.pooler(hidden_BxLxD[:, :1]))[:, 0]
+
+  def scores(self, pooled_BxD: jax.Array) -> jax.Array:
+    """Float32 logits [B, C] of each document's class, from `pooled`."""
+    return self.classifier(dropout(self, pooled_BxD, self.config.dropout))
 
   def logits(self, hidden_BxLxD: jax.Array) -> jax.Array:
     """Float32 logits [B, L, V] of what stands at each place."""

@@ -12,11 +12,10 @@ import json
 import pathlib
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 from tqdm import tqdm
@@ -31,11 +30,12 @@ from model import huggingface, huggingface_config
 from model.config import ModelConfig
 from model.transformer import abstract_inputs, make
 from train import checkpoint, workdir
-from train.checkpoint import Meta, RunCheckpoints
-from train.config import CheckpointConfig, RunConfig
+from train.checkpoint import Meta
+from train.config import RunConfig
+from train.interrupt import StopRequest, stop_request
 from train.sharding import unbox
-from train.step import TrainState
-from train.weights import INDEX, WEIGHTS, Weights, library, open_weights
+from train.shards import write_shards
+from train.weights import Weights, open_weights
 
 _SHARD_BYTES = 5 * 10**9
 
@@ -53,8 +53,8 @@ def from_hf(
 ) -> pathlib.Path:
   """Makes a checkpoint of ours from a folder of theirs.
 
-  Tensors are read one at a time; what is made of them lies on disk until it is
-  saved. Numbers are float32, whatever theirs were.
+  Tensors are read and written one at a time, and no more of the model is ever
+  in memory. Numbers are float32, whatever theirs were.
 
   Args:
     source: folder with config.json, safetensors and tokenizer.json, or a GGUF
@@ -68,12 +68,13 @@ def from_hf(
     UserError: a file or tensor that is missing, is too much or has another
       shape, a family that we do not have, a tokenizer that has more tokens than
       the embedding, or an `out` that has a checkpoint already.
+    Interrupted: by a signal; nothing was left behind.
   """
   source, out = pathlib.Path(source), pathlib.Path(out).absolute()
   _check_folder(out)
   if any(p.name.isdigit() for p in (out / checkpoint.CHECKPOINTS).glob('*')):
     raise UserError(f'{out} has checkpoints already: name a new folder')
-  with open_weights(source) as weights:
+  with stop_request() as stop, open_weights(source) as weights:
     section = huggingface_config.from_theirs(weights.config)
     named = source.resolve()
     name = named.stem if named.suffix == '.gguf' else named.name
@@ -87,26 +88,32 @@ def from_hf(
       )
     rules = huggingface.rules(weights.config['model_type'], config)
     shapes = shapes_of(config)
-    _check(rules, config, shapes, weights)
-    with tempfile.TemporaryDirectory(dir=_made(out)) as scratch:
-      params = _on_disk(pathlib.Path(scratch), shapes)
-      reading = tqdm(rules, desc='reading', unit=' tensors a layer')
-      huggingface.import_into(params, reading, config, weights.read)
-      meta = Meta(
-        config=workdir.as_json(tree.to_dict()),
-        tokenizer=tokenizer.to_json(),
-        corpus={'digest': '', 'source': f'weights of {tree.name}'},
-        data_state={},
-        step=0,
-        seconds=0.0,
+    expected = huggingface.shapes_of_theirs(rules, config, shapes)
+    _check(expected, config, weights)
+    meta = Meta(
+      config=workdir.as_json(tree.to_dict()),
+      tokenizer=tokenizer.to_json(),
+      corpus={'digest': '', 'source': f'weights of {tree.name}'},
+      data_state={},
+      step=0,
+      seconds=0.0,
+    )
+    abstract = {
+      path: jax.ShapeDtypeStruct(shape, np.float32)
+      for path, shape in shapes.items()
+    }
+    made = out / checkpoint.CHECKPOINTS / str(meta.step)
+    with _whole(made) as making, _progress(expected, stop) as step:
+      params = checkpoint.new_params(
+        making, meta, huggingface.by_tree(abstract)
       )
-      state = TrainState(jnp.int32(0), huggingface.by_tree(params), {})
-      keep = CheckpointConfig(
-        every_steps=1, keep_last=1, keep_steps=(), branch_from=''
-      )
-      with RunCheckpoints(out, keep) as checkpoints:
-        checkpoints.save(state, meta)
-  return checkpoint.find(out)
+
+      def read(name: str) -> np.ndarray:
+        step()
+        return weights.read(name)
+
+      huggingface.import_into(params, rules, config, read)
+  return made
 
 
 def to_hf(
@@ -116,6 +123,8 @@ def to_hf(
 ) -> pathlib.Path:
   """Makes a folder of theirs from a checkpoint of ours.
 
+  Tensors are read and written one at a time, as `from_hf` does.
+
   Args:
     source: a run's workdir, or a checkpoint folder.
     out: the new folder: config.json, safetensors, tokenizer.json.
@@ -124,6 +133,7 @@ def to_hf(
   Raises:
     UserError: no such checkpoint, a model that is like none of theirs, or an
       `out` that is not empty.
+    Interrupted: by a signal; nothing was left behind.
   """
   out = pathlib.Path(out)
   _check_folder(out)
@@ -134,11 +144,22 @@ def to_hf(
   config = to_dataclass(RunConfig, meta.config).model
   family = huggingface_config.family_of(config)
   theirs = huggingface_config.to_theirs(family, config)
-  params = huggingface.by_path(checkpoint.load_raw(folder)['params'])
-  tensors = huggingface.export_params(family, config, params)
+  params = checkpoint.open_params(folder)
+  rules = huggingface.rules(family, config)
+  shapes = huggingface.shapes_of_theirs(
+    rules, config, {path: stored.shape for path, stored in params.items()}
+  )
   tokenizer = json.loads(meta.tokenizer)
-  with _whole(out) as making:
-    _save_tensors(making, tensors, shard_bytes)
+  with stop_request() as stop, _whole(out) as making:
+    making.mkdir()
+    with _progress(shapes, stop) as step:
+
+      def tensors() -> Iterator[tuple[str, np.ndarray]]:
+        for named in huggingface.export_params(rules, config, params):
+          step()
+          yield named
+
+      write_shards(making, shapes, tensors(), shard_bytes)
     if tokenizer['kind'] == 'library':
       separator = tokenizer_from_json(meta.tokenizer).separator_id
       theirs |= {'bos_token_id': separator, 'eos_token_id': separator}
@@ -165,13 +186,9 @@ def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _check(
-  rules: Sequence[huggingface.Rule],
-  config: ModelConfig,
-  shapes: Mapping[str, tuple[int, ...]],
-  weights: Weights,
+  expected: Mapping[str, tuple[int, ...]], config: ModelConfig, weights: Weights
 ) -> None:
   """Raises UserError naming every tensor that is not as the config says."""
-  expected = huggingface.shapes_of_theirs(rules, config, shapes)
   own = {weights.own_name(name): shape for name, shape in expected.items()}
   missing = sorted(own.keys() - weights.names)
   extra = {n for n in weights.names - own.keys() if not _PASSED_BY.search(n)}
@@ -212,53 +229,33 @@ def _run_config(name: str, section: Mapping[str, Any]) -> Any:
   )
 
 
-def _on_disk(
-  folder: pathlib.Path, shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, np.ndarray]:
-  """Arrays that need no memory until they are looked at."""
-  return {
-    path: np.lib.format.open_memmap(
-      folder / f'{number}.npy', 'w+', np.float32, shape
-    )
-    for number, (path, shape) in enumerate(shapes.items())
-  }
+@contextlib.contextmanager
+def _progress(
+  tensors: Collection[str], stop: StopRequest
+) -> Iterator[Callable[[], None]]:
+  """A bar; what it gives is called at each tensor, and ends where asked to."""
+  with tqdm(total=len(tensors), unit=' tensors') as bar:
 
+    def step() -> None:
+      stop.check('interrupted; nothing was left behind, so begin it again')
+      bar.update()
 
-def _save_tensors(
-  folder: pathlib.Path, tensors: Mapping[str, np.ndarray], shard_bytes: int
-) -> None:
-  library()
-  from safetensors.numpy import save_file
-
-  shards: list[dict[str, np.ndarray]] = [{}]
-  size = 0
-  for name, array in tensors.items():
-    if shards[-1] and size + array.nbytes > shard_bytes:
-      shards.append({})
-      size = 0
-    shards[-1][name] = array
-    size += array.nbytes
-  metadata = {'format': 'pt'}
-  if len(shards) == 1:
-    save_file(shards[0], folder / WEIGHTS, metadata)
-    return
-  weight_map: dict[str, str] = {}
-  for number, shard in enumerate(shards, start=1):
-    name = f'model-{number:05}-of-{len(shards):05}.safetensors'
-    save_file(shard, folder / name, metadata)
-    weight_map |= dict.fromkeys(shard, name)
-  total = sum(array.nbytes for array in tensors.values())
-  index = {'metadata': {'total_size': total}, 'weight_map': weight_map}
-  write_json(folder / INDEX, index)
+    yield step
 
 
 @contextlib.contextmanager
 def _whole(out: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder that appears under its name once all of it is there."""
-  with tempfile.TemporaryDirectory(dir=_made(out.absolute().parent)) as scratch:
+  """A folder to be made, that appears under its name once it is whole."""
+  # Until then it lies in a folder that was there before: only one is to be
+  # removed when something goes wrong.
+  out = out.absolute()
+  there = next(folder for folder in out.parents if folder.exists())
+  if not there.is_dir():
+    raise UserError(f'{there} is a file: name a new folder')
+  with tempfile.TemporaryDirectory(dir=there, prefix='.convert-') as scratch:
     making = pathlib.Path(scratch) / out.name
-    making.mkdir()
     yield making
+    out.parent.mkdir(parents=True, exist_ok=True)
     if out.exists():
       out.rmdir()  # empty, as was checked
     making.rename(out)
@@ -267,11 +264,6 @@ def _whole(out: pathlib.Path) -> Iterator[pathlib.Path]:
 def _check_folder(out: pathlib.Path) -> None:
   if out.exists() and not out.is_dir():
     raise UserError(f'{out} is a file: name a new folder')
-
-
-def _made(folder: pathlib.Path) -> pathlib.Path:
-  folder.mkdir(parents=True, exist_ok=True)
-  return folder
 
 
 def main(argv: Sequence[str]) -> None:

@@ -1,19 +1,26 @@
-"""Ends a run between two steps when it is asked to stop."""
+"""Ends work between two steps of it when it is asked to stop."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Iterator
 
+from configs.errors import Interrupted
+
 
 class StopRequest:
   """Becomes true with SIGTERM or the first Ctrl-C."""
 
   def __init__(self) -> None:
-    self.requested = False
+    self.number = 0  # of the signal
 
   def __bool__(self) -> bool:
-    return self.requested
+    return self.number != 0
+
+  def check(self, message: str) -> None:
+    """Raises Interrupted once there is a request."""
+    if self:
+      raise Interrupted(message, self.number)
 
 
 @contextlib.contextmanager
@@ -29,9 +36,9 @@ def stop_request() -> Iterator[StopRequest]:
     return
 
   def on_signal(number: int, _: object) -> None:
-    if number == signal.SIGINT and request.requested:
+    if number == signal.SIGINT and request:
       raise KeyboardInterrupt
-    request.requested = True
+    request.number = number
 
   signals = (signal.SIGINT, signal.SIGTERM)
   before = [signal.signal(number, on_signal) for number in signals]

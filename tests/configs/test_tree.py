@@ -108,6 +108,18 @@ def test_trees_become_frozen_dataclasses():
   assert to_dataclass(_Outer, tree) == _Outer(_Inner(1.0), ('a', 'b'))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Later(_Inner):
+  more: int = 3
+
+
+def test_what_has_a_default_may_be_missing_from_a_tree_that_is_older():
+  assert to_dataclass(_Later, {'number': 1}) == _Later(1.0, 3)
+  assert to_dataclass(_Later, {'number': 1, 'more': 4}) == _Later(1.0, 4)
+  with pytest.raises(UserError, match='number is missing'):
+    to_dataclass(_Later, {'more': 4})
+
+
 @pytest.mark.parametrize(
   ('overrides', 'told'),
   [
@@ -127,6 +139,16 @@ def test_trees_become_frozen_dataclasses():
     ),
     ({'model.positions': 'sinusoidal', 'model.width': 65}, 'sines and cosines'),
     ({'model.pooler': True}, 'only of architecture encoder'),
+    ({'model.num_classes': 3}, 'only of architecture encoder'),
+    ({'model.num_classes': -1}, 'at least 0'),
+    (
+      {
+        'model.architecture': 'encoder',
+        'model.tied_head': True,
+        'model.num_classes': 3,
+      },
+      r'num_classes = 3: .* set model\.pooler = True',
+    ),
     ({'model.architecture': 'encoder'}, 'is its embedding'),
     ({'model.scale_tied_head': True}, 'only of a tied head'),
     (

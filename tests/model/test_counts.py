@@ -37,6 +37,7 @@ VARIANTS = {
   'experts': {'num_experts': 6},
   'experts that drop': {'num_experts': 6, 'expert_capacity': 1.0},
   'bert': ENCODER | {'pooler': True},
+  'classes': ENCODER | {'pooler': True, 'num_classes': 5, 'biases': True},
   'masked': ENCODER | {'mlm_head': True, 'biases': True},
   't5': {'architecture': 'encoder_decoder', 'positions': 'relative'},
 }
@@ -107,7 +108,7 @@ def test_parameters_equal_the_initialized_tree(changes):
   counts = count_parameters(config)
   assert counts.total == _elements(params)
   looked_up = {k: v for k, v in params['embedding'].items() if k != 'norm'}
-  outputs = ('head', 'head_bias', 'transform', 'transform_norm')
+  outputs = ('head', 'head_bias', 'transform', 'transform_norm', 'classifier')
   heads = [value for key, value in params.items() if key in outputs]
   outside = _elements(looked_up) + _elements(heads)
   assert counts.non_embedding == counts.total - outside
@@ -162,7 +163,8 @@ def test_flops_equal_the_compilers_count_of_products(changes):
   counted = forward_flops_per_token(config, length) * batch * length
   found = _product_flops(jaxpr.jaxpr)
   if config.pooler:
-    found -= batch * 2 * config.width**2  # of one token a row
+    per_row = config.width * (config.width + config.num_classes)
+    found -= batch * 2 * per_row  # of one token a row
   if config.expert_capacity:
     assert found > counted  # sending tokens to experts is counted by none
   else:

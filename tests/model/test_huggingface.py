@@ -99,6 +99,11 @@ CASES = {
   'llama tied': LLAMA | {'tie_word_embeddings': True, 'head_dim': 12},
   'bert': BERT | {'architectures': ['BertModel']},
   'bert masked': BERT | {'architectures': ['BertForMaskedLM']},
+  'bert classes': BERT
+  | {
+    'architectures': ['BertForSequenceClassification'],
+    'id2label': {'0': 'down', '1': 'even', '2': 'up', '3': 'gone'},
+  },
   't5': T5,
   't5 v1.1': T5
   | {'feed_forward_proj': 'gated-gelu', 'tie_word_embeddings': False},
@@ -144,14 +149,21 @@ def packed(texts, total):
 
 
 def our_numbers(config, lengths):
-  """What the model gives at each token of some documents in one row."""
+  """What the model gives at each token of some documents in one row.
+
+  Of scores of classes: those of each document, in a row of its own.
+  """
   texts, sources = documents(config, lengths)
+  model = make(config)
+  tree = {'params': hf.by_tree(params_of(config))}
+  if config.num_classes:
+    return np.concatenate(
+      [model.apply(tree, *packed([text], 32)) for text in texts]
+    )
   inputs = packed(texts, 32)
   if sources[0] is not None:
     inputs = packed(sources, 40) + inputs
-  model = make(config)
   method = model.hidden if config.pooler else model.__call__
-  tree = {'params': hf.by_tree(params_of(config))}
   return np.asarray(model.apply(tree, *inputs, method=method))[
     0, : sum(lengths)
   ]
@@ -177,7 +189,8 @@ def theirs(name, config, tmp_path_factory):
   family = CASES[name]['model_type']
   tree = to_theirs(family, config)
   (folder / 'config.json').write_text(json.dumps(tree))
-  tensors = hf.export_params(family, config, params_of(config))
+  rules = hf.rules(family, config)
+  tensors = dict(hf.export_params(rules, config, params_of(config)))
   numpy_files.save_file(
     tensors, folder / 'model.safetensors', metadata={'format': 'pt'}
   )
@@ -200,7 +213,7 @@ def _their_numbers(model, text, source):
       source = torch.tensor(source[None])
       out = model(input_ids=source, decoder_input_ids=tokens)
   found = out.logits if 'logits' in out else out.last_hidden_state
-  return found[0].numpy()
+  return np.atleast_2d(found[0].numpy())
 
 
 @pytest.mark.hf
@@ -346,9 +359,9 @@ def _write_golden(name, value):
 
 def test_what_is_exported_is_imported_again(name, config):
   family, params = CASES[name]['model_type'], params_of(config)
-  tensors = hf.export_params(family, config, params)
-  again = {path: np.empty_like(array) for path, array in params.items()}
   rules = hf.rules(family, config)
+  tensors = dict(hf.export_params(rules, config, params))
+  again = {path: np.empty_like(array) for path, array in params.items()}
   hf.import_into(again, rules, config, tensors.__getitem__)
   expected = hf.shapes_of_theirs(rules, config, shapes_of(config))
   assert expected == {name: array.shape for name, array in tensors.items()}
@@ -388,6 +401,16 @@ def test_a_model_that_is_none_of_theirs():
   bert = our_config(BERT)
   with pytest.raises(UserError, match=r'bert: model\.token_types = 0'):
     family_of(dataclasses.replace(bert, token_types=0))
+
+
+def test_a_bert_of_classes_need_not_name_them():
+  theirs = BERT | {'architectures': ['BertForSequenceClassification']}
+  assert our_config(theirs).num_classes == 2
+  config = our_config(theirs | {'num_labels': 5})
+  assert (config.num_classes, config.pooler) == (5, True)
+  assert our_config(BERT | {'num_labels': 5}).num_classes == 0
+  with pytest.raises(UserError, match='mlm_head = True: a bert has one of'):
+    to_theirs('bert', dataclasses.replace(config, mlm_head=True))
 
 
 def test_early_t5_configs_leave_keys_out():

@@ -121,6 +121,39 @@ def test_an_encoder_sees_its_whole_document_and_no_other():
   np.testing.assert_array_equal(reach, segments[0][:, None] == segments[0])
 
 
+def test_an_encoder_gives_the_last_that_it_can():
+  config = dataclasses.replace(
+    TINY,
+    architecture='encoder',
+    pooler=True,
+    mlm_head=True,
+    num_classes=5,
+    dropout=0.5,
+    compute_dtype='bfloat16',
+  )
+  inputs = _inputs()
+  params = nn.unbox(Encoder(config).init(jax.random.key(0), *inputs))
+
+  def call(method=None, inputs=inputs, rngs=None, **changes):
+    model = Encoder(dataclasses.replace(config, **changes))
+    return model.apply(params, *inputs, method=method, rngs=rngs)
+
+  hidden = call('hidden')
+  pooled = call('pooled', [hidden])
+  scores = call()
+  assert (scores.shape, scores.dtype) == ((2, 5), jnp.float32)
+  np.testing.assert_array_equal(scores, call('scores', [pooled]))
+  logits = call(num_classes=0)
+  np.testing.assert_array_equal(logits, call('logits', [hidden]))
+  bare = {'num_classes': 0, 'mlm_head': False}
+  np.testing.assert_array_equal(call(**bare), pooled)
+  np.testing.assert_array_equal(call(**bare, pooler=False), hidden)
+  # Dropout of what the classifier reads, and of nothing else here.
+  ones = jnp.ones_like(pooled)
+  dropped = call('scores', [ones], {RNG: jax.random.key(0)})
+  assert not np.allclose(dropped, call('scores', [ones]))
+
+
 def test_dropout_needs_a_generator_and_keeps_the_mean():
   x = jnp.ones((400, 500))
 

@@ -1,12 +1,15 @@
 """What cannot be loaded is refused, and named."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs.errors import UserError
+from model.huggingface import by_path
 from train import checkpoint, loop
 from train.pretrained import load_pretrained
+from train.step import TrainState
 
 
 @pytest.fixture(scope='module')
@@ -64,3 +67,37 @@ def test_no_checkpoint_is_told(tmp_path, trained):
     checkpoint.find(tmp_path)
   with pytest.raises(UserError, match=r'step 7 .* it has \[30, 40\]'):
     checkpoint.find(trained, 7)
+
+
+def _equal_layer_by_layer(folder):
+  """Reads every layer, and compares; the number of layers in a chunk."""
+  raw = by_path(checkpoint.load_raw(folder)['params'])
+  stored = checkpoint.open_params(folder)
+  assert stored.keys() == raw.keys()
+  for path, whole in raw.items():
+    assert stored[path].shape == whole.shape
+    np.testing.assert_array_equal(stored[path][()], whole)
+    for layer in range(len(whole) if 'layers' in path else 0):
+      np.testing.assert_array_equal(stored[path][layer,], whole[layer])
+  described = checkpoint.ocp.checkpointables_metadata(folder).metadata
+  chunks = {
+    path: leaf.storage_metadata.chunk_shape
+    for path, leaf in by_path(described['params']).items()
+  }
+  assert chunks['embedding/table'] == raw['embedding/table'].shape
+  return {chunk[0] for path, chunk in chunks.items() if 'layers' in path}
+
+
+def test_a_layer_is_stored_apart(trained, tmp_path, monkeypatch):
+  folder = checkpoint.find(trained)
+  assert _equal_layer_by_layer(folder) == {1}
+  # As it was before: all layers of an array in one chunk.
+  monkeypatch.setattr(checkpoint, '_context', checkpoint.ocp.Context)
+  loaded = load_pretrained(folder, devices=jax.devices()[:1])
+  state = TrainState(jnp.int32(40), loaded.params, {})
+  with checkpoint.RunCheckpoints(tmp_path, loaded.config.checkpoint) as old:
+    old.save(state, loaded.meta)
+  old = checkpoint.find(tmp_path)
+  assert _equal_layer_by_layer(old) == {loaded.config.model.num_layers}
+  again = load_pretrained(old, devices=jax.devices()[:1])
+  jax.tree.map(np.testing.assert_array_equal, again.params, loaded.params)

@@ -49,7 +49,7 @@ def tensors(config):
     path: random.normal(0, 0.2, shape).astype(np.float32)
     for path, shape in sorted(shapes_of(config).items())
   }
-  return hf.export_params('llama', config, params)
+  return dict(hf.export_params(hf.rules('llama', config), config, params))
 
 
 @pytest.fixture
@@ -163,8 +163,9 @@ def test_nothing_is_written_over(folder, tmp_path):
     to_hf(made, folder)
   (tmp_path / 'file').write_text('mine')
   for convert in (from_hf, to_hf):
-    with pytest.raises(UserError, match='is a file'):
-      convert(folder if convert is from_hf else made, tmp_path / 'file')
+    for out in (tmp_path / 'file', tmp_path / 'file' / 'inside'):
+      with pytest.raises(UserError, match='is a file'):
+        convert(folder if convert is from_hf else made, out)
   assert (tmp_path / 'file').read_text() == 'mine'
 
 
@@ -251,6 +252,43 @@ def test_a_published_bert(tmp_path):
   np.testing.assert_allclose(
     np.asarray(found)[inside], expected[inside], atol=1e-4
   )
+
+
+@pytest.mark.hf
+@pytest.mark.parametrize('num_classes', [2, 3])
+def test_a_classifier_comes_and_goes(num_classes, small_corpus, tmp_path):
+  torch = pytest.importorskip('torch')
+  transformers = pytest.importorskip('transformers')
+  tokenizer = small_corpus.tokenizer
+  sizes = {'hidden_size': 32, 'intermediate_size': 48, 'num_hidden_layers': 2}
+  config = transformers.BertConfig(
+    vocab_size=tokenizer.vocab_size,
+    num_attention_heads=4,
+    num_labels=num_classes,
+    eos_token_id=tokenizer.separator_id,
+    **sizes,
+  )
+  theirs = transformers.BertForSequenceClassification(config).eval()
+  theirs.classifier.bias.data.normal_()
+  theirs.save_pretrained(tmp_path / 'theirs')
+  library = json.loads(tokenizer.to_json())['tokenizer']
+  (tmp_path / 'theirs' / 'tokenizer.json').write_text(json.dumps(library))
+  made = from_hf(tmp_path / 'theirs', tmp_path / 'ours')
+  ours = load_pretrained(made, devices=jax.devices()[:1])
+  tokens = np.arange(20)[None]
+  found = ours.model.apply(
+    {'params': ours.params}, tokens, np.ones_like(tokens), tokens
+  )
+  there = to_hf(made, tmp_path / 'there')
+  again, told = transformers.AutoModelForSequenceClassification.from_pretrained(
+    there, output_loading_info=True
+  )
+  assert not any(told.values()), told
+  for model in (theirs, again):
+    with torch.no_grad():
+      expected = model(torch.tensor(tokens)).logits.numpy()
+    assert expected.shape == (1, num_classes)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.hf
