@@ -37,6 +37,9 @@ class Tokenizer(Protocol):
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     """`encode` of each text, in parallel."""
 
+  def id_of(self, token: str) -> int | None:
+    """The id of a token as it is spelled, such as '[MASK]'."""
+
   def decode(self, ids: Iterable[int]) -> str:
     """The text of `ids`: separators dropped, broken UTF-8 replaced."""
 
@@ -59,6 +62,9 @@ class ByteTokenizer:
 
   def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
     return [self.encode(text) for text in texts]
+
+  def id_of(self, token: str) -> int | None:
+    return None
 
   def decode(self, ids: Iterable[int]) -> str:
     return bytes(i for i in ids if i < self.separator_id).decode(
@@ -122,6 +128,9 @@ class LibraryTokenizer:
       list(texts), add_special_tokens=False
     )
     return [np.array(encoding.ids, np.int32) for encoding in found]
+
+  def id_of(self, token: str) -> int | None:
+    return self._library.token_to_id(token)
 
   def decode(self, ids: Iterable[int]) -> str:
     kept = [int(i) for i in ids if i != self.separator_id]

@@ -18,7 +18,7 @@ from data.tokenizer import Tokenizer
 from evals.packing import pack
 from model.transformer import Decoder
 from train.pretrained import Pretrained
-from train.sharding import local_rows, logical_rules, put_batch
+from train.sharding import batch_ways, local_rows, logical_rules, put_batch
 
 _BATCH_TOKENS = 4096  # in a batch, padding included
 _BATCH_LOGITS = 2**26  # in a batch; 256 MB of float32
@@ -165,7 +165,7 @@ def _batch_size(
   num_rows: int, length: int, logits_per_row: int, mesh: Mesh
 ) -> int:
   """Rows of a batch: few enough for memory, the last batch almost full."""
-  ways = mesh.shape['data'] * mesh.shape['fsdp']
+  ways = batch_ways(mesh)
   most = min(_BATCH_TOKENS // length, _BATCH_LOGITS // logits_per_row)
   most = max(1, most // ways) * ways
   batches = math.ceil(num_rows / most)

@@ -10,7 +10,7 @@ from data.tasks import continuation_choices
 from evals import choice, perplexity
 from evals.scores import Score
 from train.pretrained import Pretrained
-from train.sharding import local_rows
+from train.sharding import batch_ways, local_rows
 
 _CONTINUATIONS = 1500  # items by default: a 95% interval of +-2.5 points
 # Of which items are taken and how they are made: one for every model.
@@ -36,7 +36,7 @@ def heldout(pretrained: Pretrained, shots: int, limit: int) -> dict[str, Score]:
     raise UserError('task heldout takes no worked examples; use --shots=0')
   store = corpus_of(pretrained).stores['test']
   length = pretrained.config.data.sequence_length
-  ways = pretrained.mesh.shape['data'] * pretrained.mesh.shape['fsdp']
+  ways = batch_ways(pretrained.mesh)
   batch_size = max(1, _BATCH_TOKENS // length // ways) * ways
   rows = local_rows(pretrained.mesh, batch_size)
   batches = pipeline.eval_batches(

@@ -19,6 +19,7 @@ from train import checkpoint
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import CheckpointConfig, MeshConfig, RunConfig
 from train.sharding import (
+  batch_ways,
   local_rows,
   logical_rules,
   make_mesh,
@@ -151,7 +152,7 @@ def _mapped(
   """Applies a method of the model to texts, batch by batch."""
   mesh = classifier.mesh
   num_texts, length = encoded['tokens'].shape
-  ways = mesh.shape['data'] * mesh.shape['fsdp']
+  ways = batch_ways(mesh)
   batch_size = max(1, _BATCH_TOKENS // length // ways) * ways
   apply = _applied(method, classifier.model, mesh)
   found = [

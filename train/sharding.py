@@ -122,6 +122,12 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, spec_of(('batch', 'length')))
 
 
+def batch_ways(mesh: Mesh) -> int:
+  """How many parts a batch is divided into."""
+  (part,) = spec_of(('batch',))
+  return math.prod(mesh.shape[axis] for axis in _as_tuple(part))
+
+
 def local_rows(mesh: Mesh, batch_size: int) -> slice:
   """The rows of a global batch that this process's devices hold.
 

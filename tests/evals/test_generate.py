@@ -1,0 +1,255 @@
+"""Texts from a checkpoint, against one plain pass for each token."""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tokenizers
+from flax import linen as nn
+
+from configs.errors import UserError
+from data.tokenizer import LibraryTokenizer
+from evals.generate import generate
+from evals.writing import Writing
+from model.transformer import abstract_inputs, make
+from train.config import MeshConfig
+from train.pretrained import load_pretrained
+
+ROOT = pathlib.Path(__file__).parents[2]
+PROMPTS = [
+  'In the kitchen, number 7: bread, the',
+  'In',
+  '',
+  'In the garden, number 12: apple, the bee, the daisy, the hedge, the',
+]
+GREEDY = Writing(max_tokens=20, temperature=0.0)
+
+
+def _write(pretrained, prompts=PROMPTS, writing=GREEDY, **changes):
+  writing = dataclasses.replace(writing, **changes)
+  return generate(pretrained, prompts, writing, show_progress=False)
+
+
+def _plain(pretrained, prompt, max_tokens):
+  """The likeliest tokens, each from an unpadded pass over all before it."""
+  tokens = [pretrained.tokenizer.separator_id]
+  tokens += pretrained.tokenizer.encode(prompt).tolist()
+  start = len(tokens)
+
+  @jax.jit
+  def logits(row, segments):
+    places = jnp.arange(row.shape[1])[None]
+    return pretrained.model.apply(
+      {'params': pretrained.params}, row, segments, places
+    )
+
+  while len(tokens) < start + max_tokens:
+    row, segments = np.zeros((2, 1, 96), np.int32)
+    row[0, : len(tokens)], segments[0, : len(tokens)] = tokens, 1
+    odds = logits(row, segments)[0, len(tokens) - 1]
+    tokens.append(int(odds[: pretrained.tokenizer.vocab_size].argmax()))
+    if tokens[-1] == tokens[0]:
+      break
+  return tokens[start:]
+
+
+def test_texts_are_those_of_plain_passes(pretrained):
+  for prompt, found in zip(PROMPTS, _write(pretrained), strict=True):
+    expected = _plain(pretrained, prompt, 20)
+    assert found.tokens.tolist() == expected
+    tokenizer = pretrained.tokenizer
+    assert prompt + found.text == tokenizer.decode(
+      [*tokenizer.encode(prompt), *expected]
+    )
+    ended = expected[-1] == tokenizer.separator_id
+    assert found.ending == ('separator' if ended else 'length')
+
+
+@pytest.mark.parametrize('changes', [{'temperature': 1.0}, {'num_beams': 3}])
+def test_company_and_devices_change_nothing(eval_run, pretrained, changes):
+  writing = Writing(max_tokens=20, **changes)
+  alone = _write(pretrained, writing=writing)
+  # Numbers decide what is drawn: the same ones in a larger company.
+  crowd = _write(pretrained, PROMPTS + PROMPTS[:2] * 4, writing)
+  mesh = MeshConfig(data=2, fsdp=2, tensor=2)
+  divided = load_pretrained(eval_run, mesh_config=mesh)
+  for other in (crowd, _write(divided, writing=writing)):
+    assert [o.text for o in other[:4]] == [a.text for a in alone]
+  if 'temperature' in changes:
+    again = _write(pretrained, writing=writing, seed=1)
+    assert [a.text for a in again] != [a.text for a in alone]
+
+
+def test_the_cache_is_divided_like_the_model(eval_run):
+  from evals.prompts import encode, rows_of
+  from evals.writers import put, sampler
+  from model.generate import Choice
+  from model.sampling import Sampling
+
+  mesh_config = MeshConfig(data=2, fsdp=2, tensor=2)
+  pretrained = load_pretrained(eval_run, mesh_config=mesh_config)
+  encoded = encode(pretrained, PROMPTS, 16)
+  batch = put(rows_of(pretrained, encoded, range(4)), pretrained.mesh)
+  start, _ = sampler(pretrained.model, pretrained.mesh, 16, False)
+  choice = Choice(Sampling(), 0, 320)
+  now, _, _ = start(pretrained.params, batch, jax.random.key(0), choice)
+  keys = now.cache.memory.own.keys_BxSxKxDh
+  layers, rows, length, heads, width = keys.shape
+  local = keys.sharding.shard_shape(keys.shape)
+  assert local == (layers, rows // 4, length, heads // 2, width)
+
+
+def test_a_text_ends_before_a_string(pretrained):
+  (whole,) = _write(pretrained, PROMPTS[:1], max_tokens=60)
+  stop = whole.text[10:13]
+  (found,) = _write(pretrained, PROMPTS[:1], max_tokens=60, stop=('@@', stop))
+  assert found.ending == 'stop'
+  assert found.text == whole.text[: whole.text.index(stop)]
+  tokens = pretrained.tokenizer.decode(found.tokens)
+  assert stop in tokens
+  assert stop not in pretrained.tokenizer.decode(found.tokens[:-1])
+
+
+def test_a_long_prompt_loses_its_oldest_tokens(pretrained):
+  tokens = pretrained.tokenizer.encode('x' + PROMPTS[3] * 9)
+  kept = pretrained.tokenizer.decode(tokens[-(96 - 20) :])
+  long, short = _write(pretrained, ['x' + PROMPTS[3] * 9, kept])
+  assert long.tokens.tolist() == short.tokens.tolist()
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'max_tokens': 0}, 'max_tokens = 0: at least 1'),
+    ({'max_tokens': 97}, 'max_tokens = 97: the model was trained for texts of'),
+    ({'temperature': -0.5}, 'temperature = -0.5: at least 0'),
+    ({'temperature': float('nan')}, 'temperature = nan: at least 0'),
+    ({'top_p': 0.0}, 'top_p = 0.0: above 0'),
+    ({'stop': ('',)}, 'an empty text is everywhere'),
+    ({'num_beams': 2}, 'beam search draws nothing'),
+  ],
+)
+def test_what_cannot_be(pretrained, changes, message):
+  with pytest.raises(UserError, match=message):
+    _write(pretrained, **changes)
+  with pytest.raises(UserError, match='no prompt'):
+    _write(pretrained, [])
+
+
+def _random(pretrained, **changes):
+  """A model of another architecture with the same tokenizer."""
+  model_config = dataclasses.replace(pretrained.config.model, **changes)
+  model = make(model_config)
+  inputs = [jnp.ones(x.shape, x.dtype) for x in abstract_inputs(model_config)]
+  params = nn.unbox(jax.jit(model.init)(jax.random.key(1), *inputs))['params']
+  params = jax.tree.map(lambda x: 3 * x, params)
+  config = dataclasses.replace(pretrained.config, model=model_config)
+  return dataclasses.replace(
+    pretrained, config=config, model=model, params=params
+  )
+
+
+def test_an_encoder_decoder_answers_what_it_reads(pretrained):
+  t5 = _random(
+    pretrained,
+    architecture='encoder_decoder',
+    positions='relative',
+    start_token=5,
+  )
+  separator = t5.tokenizer.separator_id
+
+  @jax.jit
+  def logits(*inputs):
+    return t5.model.apply({'params': t5.params}, *inputs)
+
+  def padded(tokens):
+    row, segments = np.zeros((2, 1, 80), np.int32)
+    row[0, : len(tokens)], segments[0, : len(tokens)] = tokens, 1
+    return row, segments, np.arange(80)[None]
+
+  for prompt, found in zip(PROMPTS, _write(t5, max_tokens=8), strict=True):
+    source = padded([*t5.tokenizer.encode(prompt), separator])
+    target = [5]
+    for _ in range(len(found.tokens)):
+      odds = logits(*source, *padded(target))[0, len(target) - 1]
+      target.append(int(odds[: t5.tokenizer.vocab_size].argmax()))
+    assert found.tokens.tolist() == target[1:]
+
+
+@pytest.fixture(scope='module')
+def word_tokenizer():
+  words = [
+    '[PAD]',
+    '[CLS]',
+    '[SEP]',
+    '[MASK]',
+    'the',
+    'boat',
+    'bread',
+    'sails',
+    'is',
+    'in',
+    'harbour',
+  ]
+  vocabulary = {word: index for index, word in enumerate(words)}
+  library = tokenizers.Tokenizer(
+    tokenizers.models.WordPiece(vocabulary, unk_token='[PAD]')
+  )
+  library.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  library.decoder = tokenizers.decoders.WordPiece()
+  return LibraryTokenizer(library.to_str(), '[SEP]')
+
+
+def test_an_encoder_fills_the_surest_blank_first(pretrained, word_tokenizer):
+  bert = _random(
+    dataclasses.replace(pretrained, tokenizer=word_tokenizer),
+    architecture='encoder',
+    mlm_head=True,
+    tied_head=True,
+    vocab_size=11,
+  )
+  prompts = ['the [MASK] is in the [MASK]', '<mask>', 'bread']
+  found = [written.text for written in _write(bert, prompts)]
+  assert found[2] == 'bread'
+  for prompt, text in zip(prompts[:2], found, strict=False):
+    words = prompt.replace('<mask>', '[MASK]').split()
+    tokens = [1, *(word_tokenizer.id_of(word) for word in words), 2]
+    while 3 in tokens:
+      row = jnp.asarray(tokens)[None]
+      inputs = row, jnp.ones_like(row), jnp.arange(row.size)[None]
+      logits = bert.model.apply({'params': bert.params}, *inputs)[0]
+      odds = np.array(jax.nn.softmax(logits.at[:, 3].set(-jnp.inf)))
+      blanks = [n for n, token in enumerate(tokens) if token == 3]
+      place = max(blanks, key=lambda n: odds[n].max())
+      tokens[place] = int(odds[place].argmax())
+    assert text == word_tokenizer.decode(tokens[1:-1])
+
+
+def test_encoders_that_fill_nothing(pretrained):
+  bare = _random(pretrained, architecture='encoder', tied_head=True)
+  with pytest.raises(UserError, match='without a masked-token head'):
+    _write(bare)
+  masked = _random(
+    pretrained, architecture='encoder', tied_head=True, mlm_head=True
+  )
+  with pytest.raises(UserError, match=r'has none of \[MASK\], <mask>'):
+    _write(masked)
+
+
+def test_the_command(eval_run, tmp_path):
+  out = tmp_path / 'texts.json'
+  command = [sys.executable, '-m', 'evals.generate', f'--checkpoint={eval_run}']
+  flags = ['--prompt=In the', '--prompt=a', '--max_tokens=5', f'--out={out}']
+  done = subprocess.run(
+    [*command, *flags], cwd=ROOT, capture_output=True, text=True, check=True
+  )
+  told = json.loads(out.read_text())
+  texts = [line['prompt'] + line['text'] for line in told['texts']]
+  assert done.stdout == '\n'.join(texts) + '\n'
+  assert told['writing']['max_tokens'] == 5
