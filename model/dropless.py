@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from model.divided import mesh_axes
 from model.ffn import widened
+from model.grouped import grouped_product
 
 
 def dropless(
@@ -42,7 +43,7 @@ def dropless(
   x_TxD = gather(x_BxLxD).reshape(-1, x_BxLxD.shape[-1])
   # And along `rows` here, in float32: so are their gradients' sums.
   kernels = {
-    name: jax.lax.pcast(kernel, mesh_axes('rows'), to='varying').astype(dtype)
+    name: jax.lax.pcast(kernel, mesh_axes('rows'), to='varying')
     for name, kernel in kernels.items()
   }
 
@@ -54,18 +55,13 @@ def dropless(
   order = jnp.argsort(expert_of)  # choices of other devices' experts go last
   token_of = order // chosen_BxLxk.shape[-1]
   sizes_E = jnp.bincount(expert_of, length=num_here)
-  # A grouped product may leave anything in rows of no group.
-  used = here[order, None]
 
   def product(h: jax.Array, name: str) -> jax.Array:
-    return jax.lax.ragged_dot(
-      h, kernels[name], sizes_E, preferred_element_type=jnp.float32
-    ).astype(dtype)
+    return grouped_product(h, kernels[name], sizes_E)
 
-  inputs = jnp.where(used, x_TxD[token_of], 0)
-  h = widened(activation, functools.partial(product, inputs))
+  h = widened(activation, functools.partial(product, x_TxD[token_of]))
   weights = gather(weights_BxLxk).ravel()[order, None].astype(dtype)
-  out = jnp.where(used, product(h, 'down') * weights, 0)
+  out = product(h, 'down') * weights
   total = jnp.zeros(x_TxD.shape, jnp.float32)
   total = total.at[token_of].add(out.astype(jnp.float32))
   total = total.reshape(-1, *x_BxLxD.shape[1:])

@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 from configs import model as base
 from configs.tree import to_dataclass
+from model import dropless
 from model.config import ModelConfig
 from model.experts import LOSSES, Experts
 from train import sharding
@@ -49,6 +51,22 @@ def _losses_and_grads(config):
   return jax.value_and_grad(total, argnums=(0, 1), has_aux=True)
 
 
+def _ragged_dot(x, kernels, sizes):
+  return jax.lax.ragged_dot(x, kernels.astype(x.dtype), sizes)
+
+
+@functools.cache
+def _countable(config, mesh_sizes):
+  """The same with a product of which the compiler can count the operations.
+
+  It cannot tell how often a loop is run. On CPU `ragged_dot` is a product of
+  every row with every kernel, so what divides rows, experts or their width
+  divides its operations.
+  """
+  with mock.patch.object(dropless, 'grouped_product', _ragged_dot):
+    return _compiled.__wrapped__(config, mesh_sizes)[0]
+
+
 @functools.cache
 def _compiled(config, mesh_sizes):
   """The layer and its gradients for a mesh, and arguments that lie on it."""
@@ -84,12 +102,12 @@ def _compiled(config, mesh_sizes):
 def alone(request):
   config = _config(request.param)
   compiled, arguments = _compiled(config, (1, 1, 1, 1))
-  return config, compiled, compiled(*arguments)
+  return config, compiled(*arguments)
 
 
 @pytest.mark.parametrize('mesh', ALONE + MIXED, ids=str)
 def test_values_losses_and_gradients_are_those_of_one_device(alone, mesh):
-  config, _, expected = alone
+  config, expected = alone
   compiled, arguments = _compiled(config, mesh)
 
   def near(a, b):
@@ -99,13 +117,15 @@ def test_values_losses_and_gradients_are_those_of_one_device(alone, mesh):
   jax.tree.map(near, compiled(*arguments), expected)
 
 
-@pytest.mark.parametrize('mesh', ALONE + MIXED, ids=str)
+@pytest.mark.parametrize('mesh', [*ALONE, MIXED[1]], ids=str)
 def test_each_device_does_its_share(alone, mesh):
-  config, whole, _ = alone
-  part, _ = _compiled(config, mesh)
-  flops = [x.cost_analysis()['flops'] for x in (whole, part)]
+  config, _ = alone
+  whole, part = (
+    _countable(config, sizes).cost_analysis()['flops']
+    for sizes in ((1, 1, 1, 1), mesh)
+  )
   share = 1 / math.prod(mesh)
-  assert share * 0.9 < flops[1] / flops[0] < share * 1.4
+  assert share * 0.9 < part / whole < share * 1.4
 
 
 @pytest.mark.parametrize('mesh', ALONE[:2], ids=str)
