@@ -1,18 +1,24 @@
 """A mixture of experts in place of the feed-forward layer."""
 
+import functools
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.sharding import PartitionSpec
 
 from model.config import GATED, ModelConfig
-from model.ffn import ACTIVATIONS
+from model.divided import per_device
+from model.dropless import dropless
+from model.embedding import STREAM
+from model.ffn import widened
 from model.linear import Linear, einsum, parameter
 from model.parametrization import residual_scale
 
 LOSSES = 'losses'  # the collection that router losses are sown into
+_STREAM = PartitionSpec(*STREAM)
+_CHOICES = PartitionSpec('batch', 'length', None)
 
 
 class Experts(nn.Module):
@@ -23,9 +29,7 @@ class Experts(nn.Module):
   `expert_capacity` f, an expert takes at most f * k * L / E tokens of each row,
   early tokens before late ones; the others pass it by (GShard, Lepikhin et al.
   2020, but no later token ever displaces an earlier one). Documents that are
-  packed into one row share its places. With 0 none is dropped: tokens are
-  sorted by expert and multiplied group by group (Gale et al. 2022), all of the
-  batch on each device of the data axes.
+  packed into one row share its places. With 0 none is dropped.
 
   Sown into `losses`, means over tokens: `balance`, E * sum_e f_e * p_e with f_e
   the share of choices that went to expert e and p_e its mean probability
@@ -45,26 +49,36 @@ class Experts(nn.Module):
       jnp.float32,
       name='router',
     )(x_BxLxD)
+    kernels = self._kernels()
+    if self.is_initializing():
+      return x_BxLxD  # parameters are there; one token divides over no mesh
     shares_BxLxE = jax.nn.softmax(logits_BxLxE, axis=-1)
-    weights_BxLxk, chosen_BxLxk = jax.lax.top_k(
-      shares_BxLxE, c.experts_per_token
-    )
-    weights_BxLxk /= weights_BxLxk.sum(-1, keepdims=True)
+    weights_BxLxk, chosen_BxLxk = per_device(
+      functools.partial(_choose, k=c.experts_per_token),
+      (_CHOICES,),
+      (_CHOICES, _CHOICES),
+    )(shares_BxLxE)
     picked_BxLxkxE = jax.nn.one_hot(chosen_BxLxk, c.num_experts)
     used_E = picked_BxLxkxE.mean((0, 1, 2))
     balance = c.num_experts * jnp.sum(used_E * shares_BxLxE.mean((0, 1)))
     self.sow(LOSSES, 'balance', balance)
     z = jax.nn.logsumexp(logits_BxLxE, axis=-1)
     self.sow(LOSSES, 'z', jnp.mean(jnp.square(z)))
-    kernels = self._kernels(x_BxLxD.dtype)
     if c.expert_capacity:
       return self._with_capacity(
         x_BxLxD, weights_BxLxk, picked_BxLxkxE, kernels
       )
-    return self._dropless(x_BxLxD, weights_BxLxk, chosen_BxLxk, kernels)
+    # Not divided along `embed`: each device needs all of its experts' width.
+    axes = dict.fromkeys(kernels, PartitionSpec('experts', None, 'ffn'))
+    axes['down'] = PartitionSpec('experts', 'ffn', None)
+    return per_device(
+      functools.partial(dropless, activation=c.activation),
+      (_STREAM, _CHOICES, _CHOICES, axes),
+      _STREAM,
+    )(x_BxLxD, weights_BxLxk, chosen_BxLxk, kernels)
 
-  def _kernels(self, dtype: jnp.dtype) -> dict[str, jax.Array]:
-    """`up`, `down` and `gate` of all experts, [E, in, out]."""
+  def _kernels(self) -> dict[str, jax.Array]:
+    """`up`, `down` and `gate` of all experts, float32 [E, in, out]."""
     c = self.config
 
     def kernel(name: str, inputs: int, outputs: int, scale: float) -> jax.Array:
@@ -73,25 +87,12 @@ class Experts(nn.Module):
       )
       axes = ('ffn', 'embed') if name == 'down' else ('embed', 'ffn')
       shape = c.num_experts, inputs, outputs
-      return parameter(self, name, init, shape, ('experts', *axes)).astype(
-        dtype
-      )
+      return parameter(self, name, init, shape, ('experts', *axes))
 
     names = ('gate', 'up') if c.activation in GATED else ('up',)
     return {name: kernel(name, c.width, c.ffn_width, 1.0) for name in names} | {
       'down': kernel('down', c.ffn_width, c.width, residual_scale(c))
     }
-
-  def _through(
-    self, x: jax.Array, product: Callable[[str, jax.Array], jax.Array]
-  ) -> jax.Array:
-    """The feed-forward layer, with `product(name of a kernel, inputs)`."""
-    activation = ACTIVATIONS[self.config.activation]
-    if self.config.activation in GATED:
-      h = activation(product('gate', x)) * product('up', x)
-    else:
-      h = activation(product('up', x))
-    return product('down', h)
 
   def _with_capacity(
     self,
@@ -118,37 +119,18 @@ class Experts(nn.Module):
     inputs = einsum('blec,bld->becd', dispatch, x_BxLxD).astype(dtype)
     inputs = nn.with_logical_constraint(inputs, axes)
 
-    def product(name: str, h: jax.Array) -> jax.Array:
-      return einsum('beci,eij->becj', h, kernels[name]).astype(dtype)
+    def product(h: jax.Array, name: str) -> jax.Array:
+      kernel = kernels[name].astype(dtype)
+      return einsum('beci,eij->becj', h, kernel).astype(dtype)
 
-    out = self._through(inputs, product)
+    h = widened(c.activation, functools.partial(product, inputs))
+    out = product(h, 'down')
     out = nn.with_logical_constraint(out, axes)
     mixed = einsum('blec,becd->bld', combine_BxLxExC.astype(dtype), out)
     return mixed.astype(dtype)
 
-  def _dropless(
-    self,
-    x_BxLxD: jax.Array,
-    weights_BxLxk: jax.Array,
-    chosen_BxLxk: jax.Array,
-    kernels: dict[str, jax.Array],
-  ) -> jax.Array:
-    c = self.config
-    dtype = x_BxLxD.dtype
-    k = c.experts_per_token
-    expert_of = chosen_BxLxk.ravel()
-    order = jnp.argsort(expert_of)
-    token_of = order // k
-    x_TxD = x_BxLxD.reshape(-1, c.width)[token_of]
-    sizes_E = jnp.bincount(expert_of, length=c.num_experts)
 
-    def product(name: str, h: jax.Array) -> jax.Array:
-      return jax.lax.ragged_dot(
-        h, kernels[name], sizes_E, preferred_element_type=jnp.float32
-      ).astype(dtype)
-
-    out = self._through(x_TxD, product)
-    weighted = out * weights_BxLxk.ravel()[order, None].astype(dtype)
-    total = jnp.zeros((x_BxLxD.size // c.width, c.width), jnp.float32)
-    total = total.at[token_of].add(weighted.astype(jnp.float32))
-    return total.astype(dtype).reshape(x_BxLxD.shape)
+def _choose(shares_BxLxE: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+  """Weights [B, L, k] that add up to 1, and experts, of the largest shares."""
+  weights_BxLxk, chosen_BxLxk = jax.lax.top_k(shares_BxLxE, k)
+  return weights_BxLxk / weights_BxLxk.sum(-1, keepdims=True), chosen_BxLxk

@@ -19,6 +19,14 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
+def widened(name: str, product: Callable[[str], jax.Array]) -> jax.Array:
+  """act(product('gate')) * product('up'); without a gate act(product('up'))."""
+  activation = ACTIVATIONS[name]
+  if name in GATED:
+    return activation(product('gate')) * product('up')
+  return activation(product('up'))
+
+
 class FeedForward(nn.Module):
   """With a gate: (act(x W_gate) * x W_up) W_down (Shazeer 2020, eq. 6).
 
@@ -31,7 +39,6 @@ class FeedForward(nn.Module):
   def __call__(self, x_BxLxD: jax.Array) -> jax.Array:
     c = self.config
     dtype = x_BxLxD.dtype
-    activation = ACTIVATIONS[c.activation]
 
     def widen(name: str) -> jax.Array:
       return Linear(
@@ -43,10 +50,7 @@ class FeedForward(nn.Module):
         name=name,
       )(x_BxLxD)
 
-    if c.activation in GATED:
-      h_BxLxF = activation(widen('gate')) * widen('up')
-    else:
-      h_BxLxF = activation(widen('up'))
+    h_BxLxF = widened(c.activation, widen)
     h_BxLxF = nn.with_logical_constraint(h_BxLxF, ('batch', 'length', 'ffn'))
     return Linear(
       'blf,fd->bld',

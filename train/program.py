@@ -17,7 +17,7 @@ from train.config import OptimizerConfig
 from train.optimizer import make_optimizer
 from train.sharding import (
   batch_sharding,
-  local_rows,
+  check_divisible,
   logical_rules,
   tree_shardings,
   unbox,
@@ -76,7 +76,9 @@ def _build(
   model = Decoder(model_config)
   rates = functools.partial(learning_rates, model_config)
   optimizer = make_optimizer(optimizer_config, rates)
-  local_rows(mesh, batch_shape[0])  # raises where the batch does not divide
+  micro_batch = 'data.batch_size / train.accumulate_steps'
+  rows = batch_shape[0] // accumulate_steps
+  check_divisible((rows,), ('batch',), mesh, micro_batch)
   replicated = NamedSharding(mesh, PartitionSpec())
 
   def init(key: jax.Array) -> TrainState:

@@ -10,6 +10,7 @@ import pytest
 from configs import pretrain
 from configs.sizes import SIZES
 from configs.tree import to_dataclass
+from model import dropless
 from model.config import ModelConfig
 from model.counts import (
   count_parameters,
@@ -152,7 +153,9 @@ def test_every_size_can_be_traced(size):
 
 
 @pytest.mark.parametrize('changes', VARIANTS.values(), ids=VARIANTS.keys())
-def test_flops_equal_the_compilers_count_of_products(changes):
+def test_flops_equal_the_compilers_count_of_products(changes, monkeypatch):
+  # The same product, but not in a loop that is run as often as tokens say.
+  monkeypatch.setattr(dropless, 'grouped_product', jax.lax.ragged_dot)
   config = _config(**changes)
   batch, length = 2, 64
   tokens = jnp.zeros((batch, length), jnp.int32)

@@ -49,13 +49,18 @@ def test_micro_batches_add_up_to_the_batch(tiny_config, one_device, tmp_path):
 def test_experts_learn_the_same_wherever_they_lie(
   tiny_config, capacity, tmp_path
 ):
+  """Nor does it matter that a loop keeps nothing for the backward pass."""
   overrides = EXPERTS | {
     'model.expert_capacity': capacity,
     'train.num_steps': 12,
     'train.eval_every_steps': 0,
+    'train.accumulate_steps': 2,
   }
   config = with_overrides(tiny_config, overrides)
   one = _losses(config, (1, 1, 1, 1), tmp_path / 'one')
-  other = _losses(config, (1, 1, 2, 4), tmp_path / 'other')
+  looped = {'model.scan_layers': True, 'model.remat': 'full'}
+  other = _losses(
+    with_overrides(config, looped), (1, 2, 2, 2), tmp_path / 'other'
+  )
   np.testing.assert_allclose(other, one, rtol=1e-5)
   assert one[-1] < one[0]

@@ -64,6 +64,13 @@ def test_a_batch_that_does_not_divide_is_refused():
     sharding.local_rows(mesh, 12)
 
 
+def test_a_micro_batch_that_does_not_divide_is_refused(tiny_config):
+  config = to_dataclass(RunConfig, tiny_config)
+  mesh = sharding.make_mesh(MeshConfig(8, 1, 1))
+  with pytest.raises(UserError, match=r'train\.accumulate_steps.*of 4.* = 8'):
+    program.build(config.model, config.optimizer, 2, (8, 16), mesh)
+
+
 def test_one_process_holds_all_rows_in_their_order():
   mesh = sharding.make_mesh(MeshConfig(2, 2, 2))
   assert sharding.local_rows(mesh, 8) == slice(0, 8)
