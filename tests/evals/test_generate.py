@@ -16,7 +16,11 @@ from flax import linen as nn
 from configs.errors import UserError
 from data.tokenizer import LibraryTokenizer
 from evals.generate import generate
+from evals.prompts import encode, rows_of
+from evals.writers import put, sampler
 from evals.writing import Writing
+from model.generate import Choice
+from model.sampling import Sampling
 from model.transformer import abstract_inputs, make
 from train.config import MeshConfig
 from train.pretrained import load_pretrained
@@ -86,12 +90,23 @@ def test_company_and_devices_change_nothing(eval_run, pretrained, changes):
     assert [a.text for a in again] != [a.text for a in alone]
 
 
-def test_the_cache_is_divided_like_the_model(eval_run):
-  from evals.prompts import encode, rows_of
-  from evals.writers import put, sampler
-  from model.generate import Choice
-  from model.sampling import Sampling
+def test_one_program_serves_all_of_a_bucket(pretrained, caplog):
+  def compiled(prompts, **changes):
+    caplog.clear()
+    with jax.log_compiles():
+      _write(pretrained, prompts, **changes)
+    lines = [record.getMessage() for record in caplog.records]
+    found = [line for line in lines if 'Finished XLA compilation' in line]
+    return [line for line in found if 'start' in line or 'go_on' in line]
 
+  texts = ['one two three four five six', 'seven', 'eight']
+  compiled(texts, max_tokens=30)
+  assert compiled(texts[::-1], max_tokens=25, temperature=0.7) == []
+  assert compiled([*texts, 'nine'], max_tokens=18, top_k=3, seed=2) == []
+  assert len(compiled(texts, max_tokens=33)) == 2
+
+
+def test_the_cache_is_divided_like_the_model(eval_run):
   mesh_config = MeshConfig(data=2, fsdp=2, tensor=2)
   pretrained = load_pretrained(eval_run, mesh_config=mesh_config)
   encoded = encode(pretrained, PROMPTS, 16)
