@@ -19,20 +19,22 @@ from model.config import ModelConfig
 Shape = tuple[int, ...]
 
 
-class Parameter(Protocol):
-  """One of ours: an array, or what lies on disk and is read in part.
+class Readable(Protocol):
+  """A parameter of ours: an array, or what lies on disk and is read in part."""
 
-  Attributes:
-    shape: of the whole; of a stacked one with the axis of layers.
-  """
-
-  shape: Shape
+  @property
+  def shape(self) -> Shape:
+    """Of the whole; of a stacked one with the axis of layers."""
 
   def __getitem__(self, at: tuple[int, ...]) -> np.ndarray:
     """The numbers of one layer, `(layer,)`, or all, `()`."""
 
+
+class Parameter(Readable, Protocol):
+  """One that can be written, too."""
+
   def __setitem__(self, at: tuple[int, ...], array: np.ndarray) -> None:
-    """Replaces those numbers."""
+    """Replaces the numbers of one layer, or all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -358,7 +360,7 @@ def import_into(
 
 
 def export_params(
-  rules: Sequence[Rule], config: ModelConfig, params: Mapping[str, Parameter]
+  rules: Sequence[Rule], config: ModelConfig, params: Mapping[str, Readable]
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Names and tensors of theirs, one at a time, from our parameters by path.
 

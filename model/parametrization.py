@@ -20,10 +20,13 @@ same rates. Weight decay is not scaled: rate times decay is the same at any
 size. Nor is Adam's epsilon: it is meant to be far below the gradients.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
+from configs.errors import UserError
 from model.config import ModelConfig
 
 # `mup` leaves the depth to the standard.
@@ -83,6 +86,42 @@ def learning_rates(config: ModelConfig, params: Any) -> Any:
     return rate * layer_rate if 'layers' in parents else rate
 
   return jax.tree_util.tree_map_with_path(one, params)
+
+
+def as_standard(
+  config: ModelConfig,
+) -> tuple[ModelConfig, Callable[[str], float]]:
+  """A standard model that computes the same, once its parameters are scaled.
+
+  Returns:
+    Its config, and from a parameter's path, keys joined by '/', to what the
+    parameter is multiplied by.
+
+  Raises:
+    UserError: the head is tied, and logits are scaled: a table cannot be both.
+  """
+  standard = dataclasses.replace(config, parametrization='standard')
+  if config.tied_head and logit_scale(config) != 1:
+    raise UserError(
+      'model.tied_head = True: logits of this width are multiplied by '
+      f'{logit_scale(config):.3g} ({config.parametrization}), which the '
+      'embedding cannot be'
+    )
+  scores = attention_scale(config) / attention_scale(standard)
+  queries = 'query_norm' if config.qk_norm else 'query'
+
+  def factor(path: str) -> float:
+    *parents, name = path.split('/')
+    module = parents[-1] if parents else ''
+    if name == 'head':
+      return logit_scale(config)
+    if module == queries:
+      return scores
+    if 'layers' in parents and {'out', 'down'} & {module, name}:
+      return branch_scale(config)
+    return 1.0
+
+  return standard, factor
 
 
 def is_decayed(params: Any) -> Any:

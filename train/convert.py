@@ -8,6 +8,7 @@ tokenizer.json; or it is a GGUF file of a Llama. Nothing is ever unpickled.
 """
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import re
@@ -28,6 +29,7 @@ from configs.tree import to_dataclass, with_overrides
 from data.tokenizer import tokenizer_from_json
 from model import huggingface, huggingface_config
 from model.config import ModelConfig
+from model.parametrization import as_standard
 from model.transformer import abstract_inputs, make
 from train import checkpoint, workdir
 from train.checkpoint import Meta
@@ -141,10 +143,14 @@ def to_hf(
     raise UserError(f'{out} is not empty: name a new folder')
   folder = checkpoint.find(source)
   meta = checkpoint.load_meta(folder)
-  config = to_dataclass(RunConfig, meta.config).model
+  own_config = to_dataclass(RunConfig, meta.config).model
+  config, factor = as_standard(own_config)
   family = huggingface_config.family_of(config)
   theirs = huggingface_config.to_theirs(family, config)
-  params = checkpoint.open_params(folder)
+  params = {
+    path: _Scaled(stored, factor(path))
+    for path, stored in checkpoint.open_params(folder).items()
+  }
   rules = huggingface.rules(family, config)
   shapes = huggingface.shapes_of_theirs(
     rules, config, {path: stored.shape for path, stored in params.items()}
@@ -174,6 +180,22 @@ def to_hf(
       )
     write_text(making / 'config.json', json.dumps(theirs, indent=2) + '\n')
   return out
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scaled:
+  """A parameter on disk, multiplied as it is read."""
+
+  stored: checkpoint.Stored
+  factor: float
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    return self.stored.shape
+
+  def __getitem__(self, at: tuple[int, ...]) -> np.ndarray:
+    found = self.stored[at]
+    return found if self.factor == 1 else found * np.float32(self.factor)
 
 
 def shapes_of(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -16,8 +16,10 @@ from configs.tree import to_dataclass
 from model import masks
 from model.attention import Attention
 from model.config import PARAMETRIZATIONS, ModelConfig
+from model.huggingface import by_path, by_tree
 from model.norm import Norm
 from model.parametrization import (
+  as_standard,
   attention_scale,
   branch_scale,
   learning_rates,
@@ -237,6 +239,41 @@ def test_tables_of_an_encoder_learn_at_the_common_rate():
   rates = learning_rates(_larger('complete_p'), params)
   assert rates.pop('transform') == {'kernel': 1 / 4, 'bias': 1}
   assert set(jax.tree.leaves(rates)) == {1}
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'biases': True, 'norm': 'layer'},
+    {'qk_norm': True, 'parallel_residual': True},
+    {'num_experts': 2, 'activation': 'relu'},
+  ],
+)
+def test_a_standard_model_can_compute_the_same(changes):
+  config = _config(128, 'complete_p', num_layers=3, head_width=32, **changes)
+  random = np.random.default_rng(0)
+  inputs = (
+    jnp.asarray(random.integers(0, VOCAB, (2, 9))),
+    *[jnp.asarray(x) for x in (np.ones((2, 9), int), [np.arange(9)] * 2)],
+  )
+  params = nn.unbox(jax.jit(Decoder(config).init)(jax.random.key(0), *inputs))
+  params = jax.tree.map(
+    lambda x: x + random.normal(0, 0.1, x.shape), params['params']
+  )
+  standard, factor = as_standard(config)
+  assert standard.parametrization == 'standard'
+  scaled = by_tree({k: factor(k) * v for k, v in by_path(params).items()})
+  expected = Decoder(config).apply({'params': params}, *inputs)
+  found = Decoder(standard).apply({'params': scaled}, *inputs)
+  np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
+  same = Decoder(standard).apply({'params': params}, *inputs)
+  assert not np.allclose(same, expected, rtol=1e-2)
+
+
+def test_a_tied_head_cannot_hold_a_scale_of_logits():
+  as_standard(_config(64, 'mup', tied_head=True))
+  with pytest.raises(UserError, match=r'model\.tied_head = True: .* by 0\.5'):
+    as_standard(_config(128, 'mup', tied_head=True))
 
 
 @pytest.mark.parametrize(
