@@ -53,6 +53,9 @@ def get_config() -> ConfigDict:
   model.logit_softcap = 0.0  # c * tanh(logit / c); 0 = none
   model.dropout = 0.0  # of embeddings, attention weights and layers' outputs
 
+  # auto | xla | splash | cudnn: what computes attention, of TPUs and of GPUs;
+  # auto is splash on a TPU, cudnn on a GPU, and xla where they cannot
+  model.attention = 'auto'
   model.compute_dtype = 'float32'  # float32 | bfloat16; sums are float32
   model.scan_layers = False  # loop over layers in the compiled step
   model.remat = 'none'  # none | dots | full: what the backward pass recomputes

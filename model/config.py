@@ -12,6 +12,7 @@ NORMS = ('rms', 'layer')
 NORM_POSITIONS = ('pre', 'post')
 POSITIONS = ('rotary', 'learned', 'sinusoidal', 'relative')
 ATTENTION_SCALES = ('sqrt', 'linear', 'none')
+ATTENTIONS = ('auto', 'xla', 'splash', 'cudnn')
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 REMAT_POLICIES = ('none', 'dots', 'full')
 
@@ -22,6 +23,7 @@ _CHOICES = {
   'norm_position': NORM_POSITIONS,
   'positions': POSITIONS,
   'attention_scale': ATTENTION_SCALES,
+  'attention': ATTENTIONS,
   'compute_dtype': COMPUTE_DTYPES,
   'remat': REMAT_POLICIES,
 }
@@ -99,6 +101,7 @@ class ModelConfig:
   scale_tied_head: bool
   logit_softcap: float
   dropout: float
+  attention: str
   compute_dtype: str
   scan_layers: bool
   remat: str
