@@ -62,6 +62,9 @@ def get_config() -> ConfigDict:
   model.base_head_width = 16
   model.base_layers = 2
 
+  # auto | xla | splash | cudnn: what computes attention, of TPUs and of GPUs;
+  # auto is splash on a TPU, cudnn on a GPU, and xla where they cannot
+  model.attention = 'auto'
   model.compute_dtype = 'float32'  # float32 | bfloat16; sums are float32
   model.scan_layers = False  # loop over layers in the compiled step
   model.remat = 'none'  # none | dots | full: what the backward pass recomputes

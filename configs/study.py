@@ -8,7 +8,13 @@ from configs.errors import UserError
 STUDIES = ('pocket',)
 
 # Of a model: what all rungs share. The rest is what a size stands for.
-SHARED_MODEL_KEYS = ('vocab_size', 'compute_dtype', 'scan_layers', 'remat')
+SHARED_MODEL_KEYS = (
+  'vocab_size',
+  'attention',
+  'compute_dtype',
+  'scan_layers',
+  'remat',
+)
 
 # Of a pre-training config: what the ladder sets for each rung.
 RUNG_KEYS = {

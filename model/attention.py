@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from model import kernels
 from model.config import ModelConfig
-from model.dropout import dropout
+from model.dropout import dropout, drops
 from model.linear import Linear, einsum
 from model.masks import Mask
 from model.norm import Norm
@@ -102,12 +103,23 @@ class Attention(nn.Module):
     if c.qk_norm:
       q = self.query_norm(q)
     q = self._divided(self._turned(q, positions_BxL), 'heads')
+    scale = attention_scale(c)
+    if not self.is_initializing():  # which is done on a single token
+      dropping = drops(self, c.dropout)
+      by_kernel = kernels.attend(
+        c.attention,
+        kernels.Call(
+          q, parts, mask, bias_BxHxLxS, scale, c.attention_softcap, dropping
+        ),
+      )
+      if by_kernel is not None:
+        return self.out(by_kernel)
     weights = attention_weights(
       q,
       [part.keys_BxSxKxDh for part in parts],
       mask.dense(),
       bias_BxHxLxS,
-      scale=attention_scale(c),
+      scale=scale,
       cap=c.attention_softcap,
     ).astype(q.dtype)
     weights = dropout(self, weights, c.dropout)

@@ -13,6 +13,7 @@ NORM_POSITIONS = ('pre', 'post')
 POSITIONS = ('rotary', 'learned', 'sinusoidal', 'relative')
 ATTENTION_SCALES = ('sqrt', 'none')
 PARAMETRIZATIONS = ('standard', 'mup', 'depth_mup', 'complete_p')
+ATTENTIONS = ('auto', 'xla', 'splash', 'cudnn')
 COMPUTE_DTYPES = ('float32', 'bfloat16')
 REMAT_POLICIES = ('none', 'dots', 'full')
 
@@ -24,6 +25,7 @@ _CHOICES = {
   'positions': POSITIONS,
   'attention_scale': ATTENTION_SCALES,
   'parametrization': PARAMETRIZATIONS,
+  'attention': ATTENTIONS,
   'compute_dtype': COMPUTE_DTYPES,
   'remat': REMAT_POLICIES,
 }
@@ -115,6 +117,7 @@ class ModelConfig:
   base_width: int = 64
   base_head_width: int = 16
   base_layers: int = 2
+  attention: str = 'auto'
 
   @property
   def rotary_width(self) -> int:

@@ -14,6 +14,7 @@ RESUMABLE_KEYS = (
   'mesh.',
   'log.',
   'data.cache_dir',
+  'model.attention',
   'model.scan_layers',
   'model.remat',
   'train.log_every_steps',

@@ -87,9 +87,11 @@ def _build(
   def array(dtype: Any, shape: tuple[int, ...], sharding: Any) -> Any:
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
+  # Its shape alone: the devices of a mesh may be absent.
+  any_key = jax.eval_shape(jax.random.key, 0)
   with jax.set_mesh(mesh), logical_rules():
     boxed = jax.eval_shape(
-      lambda key: steps.init_state(key, model, optimizer), jax.random.key(0)
+      lambda key: steps.init_state(key, model, optimizer), any_key
     )
     state = jax.tree.map(
       lambda leaf, sharding: array(leaf.dtype, leaf.shape, sharding),
@@ -103,11 +105,7 @@ def _build(
     }
     batch['weights'] = array(jnp.float32, batch_shape, batch_sharding(mesh))
     # Without dropout the program has no such argument.
-    key = (
-      array(jax.random.key(0).dtype, (), replicated)
-      if model_config.dropout
-      else None
-    )
+    key = array(any_key.dtype, (), replicated) if model_config.dropout else None
     train_step = (
       jax.jit(
         functools.partial(

@@ -76,12 +76,13 @@ def difference(
 ) -> str:
   """Tells the first key in which two configs differ; '' when none does.
 
-  Keys in `allowed`, or that begin with one of them, may differ.
+  Keys in `allowed`, and those of a section in it ('mesh.'), may differ.
   """
+  sections = tuple(key for key in allowed if key.endswith('.'))
   flat_there, flat_here = flatten(there), flatten(here)
   for key in sorted(flat_there.keys() | flat_here.keys()):
     old, new = flat_there.get(key), flat_here.get(key)
-    if old != new and not key.startswith(allowed):
+    if old != new and key not in allowed and not key.startswith(sections):
       return f'{key} is {old!r} there and {new!r} here'
   return ''
 

@@ -13,6 +13,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs.errors import UserError
 from configs.tree import flatten, with_overrides
@@ -165,13 +166,31 @@ def test_execution_may_change_on_resume(tiny_config, straight, tmp_path):
     _run_until(tiny_config, folder, 25)
   changed = with_overrides(
     tiny_config,
-    {'model.scan_layers': True, 'model.remat': 'full', 'mesh.fsdp': 2},
+    {
+      'model.attention': 'xla',
+      'model.scan_layers': True,
+      'model.remat': 'full',
+      'mesh.fsdp': 2,
+    },
   )
   _run(changed, folder, devices=jax.devices()[:2])
   ends = [workdir.read_done(f)['metrics'] for f in (straight, folder)]
   assert ends[1]['validation_loss'] == pytest.approx(
     ends[0]['validation_loss'], rel=1e-5
   )
+
+
+def test_a_key_that_may_change_frees_no_longer_one():
+  there = {
+    'mesh': {'data': 1},
+    'model': {'attention': 'auto', 'attention_scale': 'sqrt'},
+  }
+  changes = {'mesh.data': 2, 'model.attention': 'xla'}
+  here = with_overrides(ConfigDict(there), changes)
+  assert workdir.difference(there, here) == ''
+  here = with_overrides(ConfigDict(there), {'model.attention_scale': 'none'})
+  told = workdir.difference(there, here)
+  assert told.startswith('model.attention_scale is')
 
 
 class _CrashError(Exception):
