@@ -10,8 +10,9 @@ RUN := $(VENV)/bin/python -m
 study: $(VENV)/installed
 	$(RUN) study.run --config=configs/study.py:pocket --workdir=runs/pocket
 
+# Most of a test is one core compiling: two at a time.
 test: $(VENV)/installed-test
-	$(RUN) pytest
+	$(RUN) pytest -n 2
 
 test-long: $(VENV)/installed-test
 	$(RUN) pytest -m long

@@ -21,6 +21,9 @@ CORE = [
   'tqdm>=4.66',
 ]
 
+# Comes with Orbax, whose arrays it stores; its text is no part of the corpus.
+STORAGE = ['tensorstore']
+
 EXTRAS = {
   'test': [
     'import-linter>=2.3',
@@ -29,6 +32,7 @@ EXTRAS = {
     'nbclient>=0.10',
     'nbformat>=5',
     'pytest>=8',
+    'pytest-xdist>=3.6',
     'ruff>=0.12',
     'safetensors>=0.5',
   ],
@@ -61,6 +65,6 @@ setuptools.setup(
     'train',
   ],
   package_data={'study': ['*.jinja']},
-  install_requires=CORE,
+  install_requires=CORE + STORAGE,
   extras_require=EXTRAS,
 )

@@ -186,7 +186,7 @@ def test_make_installs_once_and_again_when_the_lock_changes(make, tmp_path):
 
 def test_make_test_installs_its_extra_without_the_lock_elsewhere(make):
   calls = make('test', CONSTRAINT='')
-  assert calls[-2:] == ['-m pip install --editable .[test]', '-m pytest']
+  assert calls[-2:] == ['-m pip install --editable .[test]', '-m pytest -n 2']
   assert make('test-long')[-1] == '-m pytest -m long'
   assert make('install', 'EXTRAS=cuda')[-1].endswith('--editable .[cuda]')
   assert make('install')[-1].endswith('--editable .')
