@@ -21,6 +21,8 @@ class Tokenizer(Protocol):
   Attributes:
     vocab_size: number of ids, the separator's included.
     separator_id: the id that stands before every document; no text has it.
+    start_id: the id that a text begins with for a model: the separator, unless
+      an imported tokenizer puts another one first (BERT, Llama).
     token_bytes: int32 array of vocab_size, the bytes of UTF-8 text that each id
       stands for; 0 for the separator.
     digest: of all that decides the ids of a text.
@@ -28,6 +30,7 @@ class Tokenizer(Protocol):
 
   vocab_size: int
   separator_id: int
+  start_id: int
   token_bytes: np.ndarray
   digest: str
 
@@ -52,6 +55,7 @@ class ByteTokenizer:
 
   vocab_size = 257
   separator_id = 256
+  start_id = 256
 
   def __init__(self) -> None:
     self.token_bytes = np.array([1] * 256 + [0], np.int32)
@@ -109,6 +113,7 @@ class LibraryTokenizer:
       raise UserError(f'the tokenizer has no token {separator!r}')
     self.vocab_size = max(vocabulary.values()) + 1
     self.separator_id = vocabulary[separator]
+    self.start_id = self._own_start()
     added = self._library.get_added_tokens_decoder()
     special = {index for index, token in added.items() if token.special}
     byte_level = 'ByteLevel' in json.dumps(json.loads(library_json)['decoder'])
@@ -118,6 +123,14 @@ class LibraryTokenizer:
         size = len(token) if byte_level else _spelled_bytes(token)
         self.token_bytes[index] = size
     self.digest = _digest(self.to_json())
+
+  def _own_start(self) -> int:
+    plain, marked = (
+      self._library.encode('a', add_special_tokens=added).ids
+      for added in (False, True)
+    )
+    first = marked[:1]
+    return self.separator_id if first == plain[:1] else first[0]
 
   def encode(self, text: str) -> np.ndarray:
     found = self._library.encode(text, add_special_tokens=False)

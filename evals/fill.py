@@ -13,8 +13,8 @@ from evals.writing import Written
 from train.pretrained import Pretrained
 from train.sharding import batch_ways
 
+_ROWS = 8  # of a batch, on each device that has some
 _MASKS = ('[MASK]', '<mask>')
-_STARTS = ('[CLS]', '<s>')
 
 
 def fill(
@@ -42,11 +42,13 @@ def fill(
     raise UserError(
       f'the tokenizer of {pretrained.folder} has none of {", ".join(_MASKS)}'
     )
-  start = _special(tokenizer, _STARTS)
-  first = tokenizer.separator_id if start is None else start
   length = pretrained.config.data.sequence_length
   rows = [
-    [first, *_with_masks(tokenizer, prompt, mask_id), tokenizer.separator_id]
+    [
+      tokenizer.start_id,
+      *_with_masks(tokenizer, prompt, mask_id),
+      tokenizer.separator_id,
+    ]
     for prompt in prompts
   ]
   for prompt, row in zip(prompts, rows, strict=True):
@@ -56,7 +58,7 @@ def fill(
       )
   mesh = pretrained.mesh
   call = filler(pretrained.model, mesh)
-  size = batch_ways(mesh)
+  size = _ROWS * batch_ways(mesh)
   found = []
   for start_row in tqdm(
     range(0, len(rows), size), desc='filling', disable=not show_progress

@@ -23,7 +23,7 @@ from evals.writing import Writing, Written
 from model.beam import Ranking
 from model.generate import Choice
 from model.sampling import Sampling
-from model.transformer import Encoder
+from model.transformer import Encoder, make
 from train.pretrained import Pretrained, load_pretrained
 
 _CHUNK = 16  # tokens written between two looks for strings that end a text
@@ -45,7 +45,8 @@ def generate(
 
   Prompts of similar length are batched. Lengths are padded to powers of two, so
   that few programs are compiled, and neither padding nor company changes a
-  text.
+  text. An expert of a mixture takes every token that chooses it, whatever
+  `model.expert_capacity` is.
 
   Args:
     pretrained: the model.
@@ -59,11 +60,17 @@ def generate(
       masks.
   """
   writing.validate()
+  if isinstance(prompts, str):
+    raise UserError('prompts is one text: give a list of them')
   if not prompts:
     raise UserError('no prompt: give at least one')
   if isinstance(pretrained.model, Encoder):
     return fill(pretrained, prompts, show_progress)
+  pretrained = _for_writing(pretrained)
   encoded = encode(pretrained, prompts, writing.max_tokens)
+  # What a text is read after: an answer follows on nothing.
+  answers = pretrained.config.model.architecture == 'encoder_decoder'
+  before = [''] * len(prompts) if answers else list(prompts)
   found: dict[int, Written] = {}
   with tqdm(
     total=len(prompts) * writing.max_tokens,
@@ -74,19 +81,32 @@ def generate(
     for numbers in batches(pretrained, encoded, writing):
       rows = rows_of(pretrained, [encoded[n] for n in numbers], numbers)
       write = _sampled if writing.num_beams == 1 else _searched
-      tokens = write(pretrained, rows, numbers, prompts, writing, bar)
+      own_before = [before[n] for n in numbers]
+      tokens = write(pretrained, rows, own_before, writing, bar)
       for number, own in zip(numbers, tokens, strict=False):
         found[number] = _written(
-          pretrained.tokenizer, prompts[number], own, writing
+          pretrained.tokenizer, before[number], own, writing
         )
   return [found[number] for number in range(len(prompts))]
+
+
+def _for_writing(pretrained: Pretrained) -> Pretrained:
+  """The same parameters, as they are best used token by token.
+
+  In a loop over layers the cache is not copied. An expert's capacity is a
+  number of places in a whole row: padding would take some, and so none is
+  turned away.
+  """
+  config = dataclasses.replace(
+    pretrained.config.model, scan_layers=True, expert_capacity=0.0
+  )
+  return dataclasses.replace(pretrained, model=make(config))
 
 
 def _sampled(
   pretrained: Pretrained,
   rows: Mapping[str, np.ndarray],
-  numbers: Sequence[int],
-  prompts: Sequence[str],
+  before: Sequence[str],
   writing: Writing,
   bar: tqdm,
 ) -> np.ndarray:
@@ -106,15 +126,14 @@ def _sampled(
   seen, written = 0, 1
   while True:
     tokens, done = np.array(tokens), np.array(done)
-    done[len(numbers) :] = True
-    bar.update(len(numbers) * (written - seen))
+    done[len(before) :] = True
+    bar.update(len(before) * (written - seen))
     if writing.stop:
       for row in np.flatnonzero(~done).tolist():
-        prompt = prompts[numbers[row]]
-        text = _text(tokenizer, prompt, tokens[row, :written])
+        text = _text(tokenizer, before[row], tokens[row, :written])
         done[row] = _first_of(writing.stop, text) is not None
     if done.all() or written == writing.max_tokens:
-      bar.update(len(numbers) * (writing.max_tokens - written))
+      bar.update(len(before) * (writing.max_tokens - written))
       return tokens[:, :written]
     seen, written = written, min(written + _CHUNK, writing.max_tokens)
     now, tokens, done = go_on(pretrained.params, now, done, choice, written)
@@ -123,13 +142,11 @@ def _sampled(
 def _searched(
   pretrained: Pretrained,
   rows: Mapping[str, np.ndarray],
-  numbers: Sequence[int],
-  prompts: Sequence[str],
+  before: Sequence[str],
   writing: Writing,
   bar: tqdm,
 ) -> np.ndarray:
   """Tokens [rows, T] of the best text that beams find after each prompt."""
-  del prompts  # what ends a text early is cut off at the end
   search = searcher(
     pretrained.model,
     pretrained.mesh,
@@ -145,7 +162,7 @@ def _searched(
   )
   batch = put(rows, pretrained.mesh)
   tokens = np.asarray(search(pretrained.params, batch, ranking))
-  bar.update(len(numbers) * writing.max_tokens)
+  bar.update(len(before) * writing.max_tokens)
   return tokens[:, : writing.max_tokens]
 
 
@@ -200,6 +217,8 @@ def main(argv: Sequence[str]) -> None:
     stop=tuple(given.stop),
   )
   writing.validate()
+  if given.out:
+    _check_out(pathlib.Path(given.out))
   pretrained = load_pretrained(given.checkpoint, given.step)
   found = generate(pretrained, given.prompt, writing)
   if given.out:
@@ -219,6 +238,16 @@ def main(argv: Sequence[str]) -> None:
   goes_on = pretrained.config.model.architecture == 'decoder'
   for prompt, written in zip(given.prompt, found, strict=True):
     print((prompt if goes_on else '') + written.text)
+
+
+def _check_out(path: pathlib.Path) -> None:
+  """Raises UserError for a file that cannot be written, before any work."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'--out={path}: {error}') from error
+  if path.is_dir():
+    raise UserError(f'--out={path} is a folder: name a file')
 
 
 def _define_flags() -> None:

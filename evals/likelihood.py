@@ -30,7 +30,7 @@ class Request:
   """A text of which the end is scored.
 
   Attributes:
-    tokens: the separator, the context, the continuation.
+    tokens: what a text begins with, the context, the continuation.
     num_scored: of the continuation, which are the last of `tokens`.
   """
 
@@ -99,7 +99,7 @@ def encode_pairs(
         f'data.sequence_length = {max_length} of the model: leave it out'
       )
     kept = whole[-max_length:]
-    tokens = np.concatenate([[tokenizer.separator_id], kept])
+    tokens = np.concatenate([[tokenizer.start_id], kept])
     requests.append(Request(tokens.astype(np.int32), scored))
   return requests
 

@@ -1,6 +1,7 @@
 """Prompts as batches of tokens, in few shapes."""
 
 import dataclasses
+import logging
 import math
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,8 @@ from configs.errors import UserError
 from evals.writing import Writing
 from train.pretrained import Pretrained
 from train.sharding import batch_ways
+
+log = logging.getLogger(__name__)
 
 _BATCH_TOKENS = 2**14  # of a batch: prompts, and room for what follows
 _SHORTEST = 16
@@ -29,7 +32,8 @@ def encode(
   """What is read before each continuation.
 
   Raises:
-    UserError: the model was trained for fewer tokens than `max_tokens`.
+    UserError: the model was trained for too few tokens, or a prompt is none
+      that UTF-8 can hold.
   """
   length = pretrained.config.data.sequence_length
   if max_tokens > length:
@@ -37,21 +41,42 @@ def encode(
       f'max_tokens = {max_tokens}: the model was trained for texts of '
       f'data.sequence_length = {length} tokens, prompt included'
     )
-  separator = [pretrained.tokenizer.separator_id]
-  tokens = pretrained.tokenizer.encode_batch(list(prompts))
+  tokenizer = pretrained.tokenizer
+  for prompt in prompts:
+    try:
+      prompt.encode()
+    except UnicodeEncodeError as error:
+      raise UserError(f'prompt {prompt!r} is no valid text: {error}') from error
+  tokens = tokenizer.encode_batch(list(prompts))
   config = pretrained.config.model
   if config.architecture == 'encoder_decoder':
     target = np.array([config.start_token])
     return [
-      Encoded(target, np.concatenate([own[: length - 1], separator]))
+      Encoded(
+        target, np.concatenate([own[: length - 1], [tokenizer.separator_id]])
+      )
       for own in tokens
     ]
   # The last token that is written is never read.
   room = length - max_tokens
-  return [
-    Encoded(
-      np.concatenate([separator, own[max(0, len(own) - room) :]]), own[:0]
+  cut = sum(len(own) > room for own in tokens)
+  if cut and not room:
+    raise UserError(
+      f'max_tokens = {max_tokens}: leaves no room for a prompt among the '
+      f'data.sequence_length = {length} tokens that the model was trained for'
     )
+  if cut:
+    log.warning(
+      '%d of %d prompts lose their oldest tokens: only %d fit before '
+      'max_tokens = %d',
+      cut,
+      len(tokens),
+      room,
+      max_tokens,
+    )
+  starts = [tokenizer.start_id]
+  return [
+    Encoded(np.concatenate([starts, own[max(0, len(own) - room) :]]), own[:0])
     for own in tokens
   ]
 

@@ -91,7 +91,7 @@ def searcher(
       room=room,
       prefix=prefix,
     )
-    found = beam.go_on(params, found, ranking, room, model=model)
+    found = beam.go_on(params, found, ranking, model=model)
     return found.done_tokens_BxWxT[:, 0]
 
   same = NamedSharding(mesh, PartitionSpec())

@@ -41,12 +41,20 @@ class Writing:
     for key, least in (
       ('max_tokens', 1),
       ('num_beams', 1),
-      ('temperature', 0),
       ('top_k', 0),
       ('seed', 0),
     ):
-      if not getattr(self, key) >= least:
-        raise UserError(f'{key} = {getattr(self, key)}: at least {least}')
+      if not least <= getattr(self, key) < 2**31:
+        raise UserError(
+          f'{key} = {getattr(self, key)}: at least {least}, below 2^31'
+        )
+    # Beyond, logits over it are no longer numbers.
+    if not (self.temperature == 0 or 1e-3 <= self.temperature <= 1e3):
+      raise UserError(
+        f'temperature = {self.temperature}: 0, or from 0.001 to 1000'
+      )
+    if not abs(self.length_penalty) <= 100:
+      raise UserError(f'length_penalty = {self.length_penalty}: -100 to 100')
     if not 0 < self.top_p <= 1:
       raise UserError(f'top_p = {self.top_p}: above 0, at most 1')
     if '' in self.stop:

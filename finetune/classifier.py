@@ -63,7 +63,7 @@ def encode(
   beginnings = [text[: max_length * _TOKEN_CHARACTERS] for text in texts]
   tokens_NxL = np.zeros((len(texts), max_length), np.int32)
   segment_ids_NxL = np.zeros_like(tokens_NxL)
-  tokens_NxL[:, 0] = tokenizer.separator_id
+  tokens_NxL[:, 0] = tokenizer.start_id
   for row, found in enumerate(tokenizer.encode_batch(beginnings)):
     kept = found[: max_length - 1]
     tokens_NxL[row, 1 : 1 + len(kept)] = kept

@@ -9,7 +9,7 @@ from model import cache as caches
 from model.cache import Cache
 from model.generate import Prompts, Writer, follow, only_known, read
 
-_NEVER = -1e9  # a score that no text has
+_NEVER = -jnp.inf  # the score of no text
 
 
 class Ranking(NamedTuple):
@@ -38,8 +38,10 @@ class Beams(NamedTuple):
     tokens_BxWxT: of the unfinished ones.
     sums_BxW: their log-likelihoods.
     done_tokens_BxWxT: of the finished ones; the token that ends one is in it.
-    scores_BxW: theirs, see `Ranking`; of places still free, very low.
-    open_B: an unfinished text could still become one of the best.
+    scores_BxW: theirs, see `Ranking`; -inf for places still free.
+    open_B: the leading unfinished text, if it ended now, would still be one of
+      the best. Where length is made up for, it could become one later: that is
+      not waited for (nor is it in transformers, by default).
     written: scalar, tokens of the unfinished ones.
   """
 
@@ -74,35 +76,34 @@ def start(
     prefix: tokens of a prompt see each other, later ones too (a prefix-LM).
   """
   logits, cache = read(params, prompts, model=model, room=room, prefix=prefix)
-  batch, shape = len(logits), (len(logits), num_beams)
-  rows = jnp.repeat(jnp.arange(batch), num_beams)
+  shape = len(logits), num_beams
   # All beams are still the same text: only the first one counts.
   sums = jnp.full(shape, _NEVER).at[:, 0].set(0.0)
   blank = jnp.zeros((*shape, room), jnp.int32)
   fresh = Beams(
-    caches.taken(cache, rows),
+    caches.repeated(cache, num_beams),
     blank,
     sums,
     blank,
     jnp.full(shape, _NEVER),
-    jnp.ones(batch, bool),
+    # Rows that only fill a batch up are not searched for.
+    jnp.any(prompts.segment_ids_BxL > 0, axis=1),
     jnp.int32(0),
   )
-  return _ranked(fresh, logits[rows], ranking)
+  return _ranked(fresh, jnp.repeat(logits, num_beams, axis=0), ranking)
 
 
 def go_on(
   params: Any,
   beams: Beams,
   ranking: Ranking,
-  until: jax.Array | int,
   *,
   model: Writer,
 ) -> Beams:
-  """Searches on until there are `until` tokens, or no text can get better."""
+  """Searches on until there are `max_tokens`, or no row is open."""
   room = beams.tokens_BxWxT.shape[-1]
   first = beams.cache.segment_ids_BxS.shape[1] - room
-  until = jnp.minimum(until, jnp.minimum(ranking.max_tokens, room))
+  until = jnp.minimum(ranking.max_tokens, room)
 
   def unfinished(now: Beams) -> jax.Array:
     return (now.written < until) & jnp.any(now.open_B)
@@ -153,13 +154,12 @@ def _ranked(now: Beams, logits: jax.Array, ranking: Ranking) -> Beams:
   done = jnp.concatenate([now.done_tokens_BxWxT, tokens], axis=1)
   done = jnp.take_along_axis(done, best[..., None], axis=1)
 
-  sums, alive = jax.lax.top_k(jnp.where(ends, sums + _NEVER, sums), width)
-  rows = jnp.arange(batch)[:, None] * width
-  rows += jnp.take_along_axis(parent, alive, axis=1)
+  sums, alive = jax.lax.top_k(jnp.where(ends, _NEVER, sums), width)
+  parent = jnp.take_along_axis(parent, alive, axis=1)
   # Whether the leader, if it ended now, would beat the worst finished one.
   leader = sums[:, 0] / length
   return Beams(
-    caches.taken(now.cache, rows.ravel()),
+    caches.reordered(now.cache, parent),
     jnp.take_along_axis(tokens, alive[..., None], axis=1),
     sums,
     done,

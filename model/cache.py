@@ -73,11 +73,32 @@ def added(
   )
 
 
-def taken(cache: Cache, rows_R: jax.Array) -> Cache:
-  """A cache of some rows, in their order; a row may be taken repeatedly."""
+def repeated(cache: Cache, times: int) -> Cache:
+  """Each row `times` times, one after the other."""
 
   def along(axis: int, tree: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.take(x, rows_R, axis=axis), tree)
+    return jax.tree.map(lambda x: jnp.repeat(x, times, axis=axis), tree)
 
   memory, *rest = cache
   return Cache(along(1, memory), *along(0, rest))
+
+
+def reordered(cache: Cache, parent_BxW: jax.Array) -> Cache:
+  """B groups of W rows; a row becomes a copy of its parent, of its own group.
+
+  A group lies on one device, so that none reads another's. What an encoder has
+  read is the same for all of a group, and stays.
+  """
+
+  def picked(x: jax.Array, axis: int) -> jax.Array:
+    groups = x.reshape(*x.shape[:axis], *parent_BxW.shape, *x.shape[axis + 1 :])
+    ones = (1,) * (x.ndim - axis - 1)
+    index = parent_BxW.reshape(*(1,) * axis, *parent_BxW.shape, *ones)
+    return jnp.take_along_axis(groups, index, axis=axis + 1).reshape(x.shape)
+
+  own = jax.tree.map(lambda x: picked(x, 1), cache.memory.own)
+  return cache._replace(
+    memory=cache.memory._replace(own=own),
+    segment_ids_BxS=picked(cache.segment_ids_BxS, 0),
+    positions_BxS=picked(cache.positions_BxS, 0),
+  )

@@ -217,6 +217,11 @@ class ModelConfig:
         self.attention_scale == 'sqrt',
         f"'sqrt' where model.parametrization = {self.parametrization!r}",
       )
+      self._require(
+        'scale_tied_head',
+        not self.scale_tied_head,
+        f'model.parametrization = {self.parametrization!r} scales logits',
+      )
     if self.parametrization in ('depth_mup', 'complete_p'):
       self._require(
         'norm_position',

@@ -43,8 +43,19 @@ def draw(
   logits_BxV: jax.Array, sampling: Sampling, keys_B: jax.Array
 ) -> jax.Array:
   """A token [B] of each row, by a random key of its own."""
-  drawn = jax.vmap(jax.random.categorical)(
-    keys_B, kept_logits(logits_BxV, sampling)
+
+  def drawn() -> jax.Array:
+    # Sorting all tokens takes far longer than drawing one.
+    plain = (sampling.top_k == 0) & (sampling.top_p >= 1)
+    kept = jax.lax.cond(
+      plain,
+      lambda: logits_BxV / sampling.temperature,
+      lambda: kept_logits(logits_BxV, sampling),
+    )
+    return jax.vmap(jax.random.categorical)(keys_B, kept)
+
+  return jax.lax.cond(
+    jnp.asarray(sampling.temperature) > 0,
+    drawn,
+    lambda: jnp.argmax(logits_BxV, axis=-1),
   )
-  likeliest = jnp.argmax(logits_BxV, axis=-1)
-  return jnp.where(sampling.temperature > 0, drawn, likeliest)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors
 
 from configs.errors import UserError
 from data.tokenizer import LibraryTokenizer
@@ -114,6 +114,14 @@ class GgufWeights:
     library.add_special_tokens(
       [t for t, kind in zip(tokens, types, strict=True) if kind == _CONTROL]
     )
+    if 'tokenizer.ggml.add_bos_token' in self._fields and self._field(
+      'tokenizer.ggml.add_bos_token'
+    ):
+      number = self._field('tokenizer.ggml.bos_token_id')
+      library.post_processor = processors.TemplateProcessing(
+        single=[tokens[number], '$A'],
+        special_tokens=[(tokens[number], number)],
+      )
     separator = tokens[self._field('tokenizer.ggml.eos_token_id')]
     return LibraryTokenizer(library.to_str(), separator)
 

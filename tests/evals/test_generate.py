@@ -14,8 +14,8 @@ import tokenizers
 from flax import linen as nn
 
 from configs.errors import UserError
-from data.tokenizer import LibraryTokenizer
-from evals.generate import generate
+from data.tokenizer import ByteTokenizer, LibraryTokenizer
+from evals.generate import _written, generate
 from evals.prompts import encode, rows_of
 from evals.writers import put, sampler
 from evals.writing import Writing
@@ -40,7 +40,7 @@ def _write(pretrained, prompts=PROMPTS, writing=GREEDY, **changes):
   return generate(pretrained, prompts, writing, show_progress=False)
 
 
-def _plain(pretrained, prompt, max_tokens):
+def _plain(pretrained, prompt, max_tokens, prefix=False):
   """The likeliest tokens, each from an unpadded pass over all before it."""
   tokens = [pretrained.tokenizer.separator_id]
   tokens += pretrained.tokenizer.encode(prompt).tolist()
@@ -49,8 +49,9 @@ def _plain(pretrained, prompt, max_tokens):
   @jax.jit
   def logits(row, segments):
     places = jnp.arange(row.shape[1])[None]
+    seen = places < start if prefix else None
     return pretrained.model.apply(
-      {'params': pretrained.params}, row, segments, places
+      {'params': pretrained.params}, row, segments, places, seen
     )
 
   while len(tokens) < start + max_tokens:
@@ -73,6 +74,64 @@ def test_texts_are_those_of_plain_passes(pretrained):
     )
     ended = expected[-1] == tokenizer.separator_id
     assert found.ending == ('separator' if ended else 'length')
+
+
+def test_a_prompt_that_sees_itself_whole(pretrained):
+  found = _write(pretrained, max_tokens=8, prefix=True)
+  for prompt, written in zip(PROMPTS, found, strict=True):
+    expected = _plain(pretrained, prompt, 8, prefix=True)
+    assert written.tokens.tolist() == expected
+
+
+@pytest.mark.parametrize('changes', [{'top_k': 1}, {'top_p': 1e-6}])
+def test_drawing_from_one_token_takes_it(pretrained, changes):
+  greedy = [written.text for written in _write(pretrained)]
+  found = _write(pretrained, temperature=2.0, seed=3, **changes)
+  assert [written.text for written in found] == greedy
+
+
+def test_a_penalty_of_length_makes_texts_longer(pretrained):
+  library = json.loads(pretrained.tokenizer.to_json())['tokenizer']
+  # A frequent token ends a text.
+  tokenizer = LibraryTokenizer(json.dumps(library), ',')
+  often = dataclasses.replace(pretrained, tokenizer=tokenizer)
+  sizes = [
+    sum(
+      len(written.tokens)
+      for written in _write(
+        often, temperature=1.0, num_beams=4, length_penalty=penalty
+      )
+    )
+    for penalty in (-9.0, 9.0)
+  ]
+  assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize('num_beams', [1, 2])
+def test_rows_without_a_token_are_never_written(pretrained, num_beams):
+  few = dataclasses.replace(pretrained, tokenizer=ByteTokenizer())
+  draws = {'temperature': 9.0 if num_beams == 1 else 1.0}
+  found = _write(few, num_beams=num_beams, **draws)
+  assert max(written.tokens.max() for written in found) <= 256
+
+
+def test_a_prompt_fills_what_a_continuation_leaves(pretrained):
+  (encoded,) = encode(pretrained, ['x' + PROMPTS[3] * 9], 20)
+  # The separator, and one less than the rest: the last token is not read.
+  assert len(encoded.target) == 1 + 96 - 20
+  (short,) = encode(pretrained, PROMPTS[1:2], 20)
+  tokens = pretrained.tokenizer.encode(PROMPTS[1])
+  assert short.target.tolist() == [pretrained.tokenizer.separator_id, *tokens]
+
+
+def test_a_blank_at_the_start_of_a_continuation_is_kept():
+  words = {'</s>': 0, '▁the': 1, '▁sea': 2, '▁is': 3}
+  library = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, '</s>'))
+  library.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+  library.decoder = tokenizers.decoders.Metaspace()
+  tokenizer = LibraryTokenizer(library.to_str(), '</s>')
+  written = _written(tokenizer, 'the sea', np.array([3, 2, 0]), GREEDY)
+  assert (written.text, written.ending) == (' is sea', 'separator')
 
 
 @pytest.mark.parametrize('changes', [{'temperature': 1.0}, {'num_beams': 3}])
@@ -143,8 +202,11 @@ def test_a_long_prompt_loses_its_oldest_tokens(pretrained):
   [
     ({'max_tokens': 0}, 'max_tokens = 0: at least 1'),
     ({'max_tokens': 97}, 'max_tokens = 97: the model was trained for texts of'),
-    ({'temperature': -0.5}, 'temperature = -0.5: at least 0'),
-    ({'temperature': float('nan')}, 'temperature = nan: at least 0'),
+    ({'max_tokens': 96}, 'max_tokens = 96: leaves no room for a prompt'),
+    ({'temperature': -0.5}, 'temperature = -0.5: 0, or from'),
+    ({'temperature': float('nan')}, 'temperature = nan: 0, or from'),
+    ({'length_penalty': float('inf')}, 'length_penalty = inf: -100 to'),
+    ({'seed': 2**31}, 'seed = 2147483648: at least 0, below'),
     ({'top_p': 0.0}, 'top_p = 0.0: above 0'),
     ({'stop': ('',)}, 'an empty text is everywhere'),
     ({'num_beams': 2}, 'beam search draws nothing'),
@@ -155,6 +217,8 @@ def test_what_cannot_be(pretrained, changes, message):
     _write(pretrained, **changes)
   with pytest.raises(UserError, match='no prompt'):
     _write(pretrained, [])
+  with pytest.raises(UserError, match='is no valid text'):
+    _write(pretrained, ['\udcff'])
 
 
 def _random(pretrained, **changes):
@@ -218,6 +282,9 @@ def word_tokenizer():
   )
   library.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
   library.decoder = tokenizers.decoders.WordPiece()
+  library.post_processor = tokenizers.processors.TemplateProcessing(
+    single='[CLS] $A [SEP]', special_tokens=[('[CLS]', 1), ('[SEP]', 2)]
+  )
   return LibraryTokenizer(library.to_str(), '[SEP]')
 
 
@@ -229,10 +296,17 @@ def test_an_encoder_fills_the_surest_blank_first(pretrained, word_tokenizer):
     tied_head=True,
     vocab_size=11,
   )
-  prompts = ['the [MASK] is in the [MASK]', '<mask>', 'bread']
+  blanks = '[MASK]'
+  prompts = [
+    *(f'the {blanks} is {blanks} {word} {blanks}' for word in ('in', 'boat')),
+    '<mask>',
+    'bread',
+  ]
   found = [written.text for written in _write(bert, prompts)]
-  assert found[2] == 'bread'
-  for prompt, text in zip(prompts[:2], found, strict=False):
+  assert found.pop() == 'bread'
+  orders = []
+  for prompt, text in zip(prompts[:-1], found, strict=True):
+    orders.append([])
     words = prompt.replace('<mask>', '[MASK]').split()
     tokens = [1, *(word_tokenizer.id_of(word) for word in words), 2]
     while 3 in tokens:
@@ -242,8 +316,10 @@ def test_an_encoder_fills_the_surest_blank_first(pretrained, word_tokenizer):
       odds = np.array(jax.nn.softmax(logits.at[:, 3].set(-jnp.inf)))
       blanks = [n for n, token in enumerate(tokens) if token == 3]
       place = max(blanks, key=lambda n: odds[n].max())
+      orders[-1].append(place)
       tokens[place] = int(odds[place].argmax())
     assert text == word_tokenizer.decode(tokens[1:-1])
+  assert any(order != sorted(order) for order in orders)
 
 
 def test_encoders_that_fill_nothing(pretrained):

@@ -159,6 +159,17 @@ def test_the_likeliest_tokens_are_those_found_without_a_cache(name):
   )
 
 
+def test_a_text_that_has_ended_only_repeats_its_end():
+  rows = _generate(TINY, _prompts(TINY), Choice(Sampling(9.0), STOP, VOCAB))
+  ended = 0
+  for row in np.asarray(rows.tokens_BxT):
+    text = _cut(row)
+    after = row[len(text) : int(rows.written)]
+    assert set(after.tolist()) <= {STOP}
+    ended += len(after) > 0
+  assert ended
+
+
 def test_a_prompt_may_see_itself_whole():
   now = _generate(TINY, _prompts(TINY), prefix=True)
   whole, causal = (
@@ -245,7 +256,7 @@ def _best(config, num_beams, penalty, room=4, num_ids=VOCAB):
   ranking = Ranking(penalty, STOP, num_ids, room)
   start, go_on = _search(config, num_beams, room)
   found = start(_params(config), _prompts(config), ranking)
-  return go_on(_params(config), found, ranking, room)
+  return go_on(_params(config), found, ranking)
 
 
 def _all_texts(config, text, source, num_ids, room):
@@ -282,6 +293,29 @@ def test_beams_that_hold_all_texts_find_the_best(name, penalty):
         tokens
       )
       assert found.scores_BxW[row, place] == pytest.approx(score, abs=1e-4)
+
+
+def test_company_keeps_no_search_open():
+  """Where longer texts rank higher, a row that went on would find others."""
+  config, room = TINY, 12
+  start, go_on = _search(config, 2, room)
+  ranking = Ranking(1.0, 4, VOCAB, room)  # 4 is a token that ends many
+
+  def found(prompts):
+    beams = start(_params(config), prompts, ranking)
+    beams = go_on(_params(config), beams, ranking)
+    return beams.done_tokens_BxWxT, beams.written
+
+  random = np.random.default_rng(5)
+  texts = [random.integers(4, VOCAB, 3).tolist() for _ in range(16)]
+  prompts = _prompts(config, texts, ((),) * 16)
+  together, last = found(prompts)
+  early = 0
+  for row in range(16):
+    alone, own = found(jax.tree.map(lambda x, n=row: x[n : n + 1], prompts))
+    np.testing.assert_array_equal(together[row], alone[0])
+    early += bool(own < last)
+  assert early  # rows that were done before the others
 
 
 def test_one_beam_takes_the_likeliest_tokens():

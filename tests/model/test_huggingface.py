@@ -291,7 +291,7 @@ def _our_texts(config, num_beams, stop):
       return now.tokens_BxT
     ranking = Ranking(0.7, stop, VOCAB, MOST)
     found = beam.start(params, prompts, ranking, num_beams=num_beams, **own)
-    found = beam.go_on(params, found, ranking, MOST, model=own['model'])
+    found = beam.go_on(params, found, ranking, model=own['model'])
     return found.done_tokens_BxWxT[:, 0]
 
   return [_ended(row, stop) for row in written(params, prompts)]

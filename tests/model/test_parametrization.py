@@ -22,12 +22,13 @@ from model.parametrization import (
   as_standard,
   attention_scale,
   branch_scale,
+  is_decayed,
   learning_rates,
   logit_scale,
   residual_scale,
 )
 from model.stack import Block, Context
-from model.transformer import Decoder
+from model.transformer import Decoder, EncoderDecoder
 from train.config import OptimizerConfig
 from train.optimizer import make_optimizer
 from train.step import init_state, train_step
@@ -237,7 +238,14 @@ def test_tables_of_an_encoder_learn_at_the_common_rate():
     'head_bias': 0,
   }
   rates = learning_rates(_larger('complete_p'), params)
+  decayed = is_decayed(params)
   assert rates.pop('transform') == {'kernel': 1 / 4, 'bias': 1}
+  assert decayed == {
+    'embedding': {'table': True, 'types': True, 'norm': {'scale': False}},
+    'encoder': {'relative_bias': False},
+    'transform': {'kernel': True, 'bias': False},
+    'head_bias': False,
+  }
   assert set(jax.tree.leaves(rates)) == {1}
 
 
@@ -270,6 +278,22 @@ def test_a_standard_model_can_compute_the_same(changes):
   assert not np.allclose(same, expected, rtol=1e-2)
 
 
+def test_layers_that_read_a_source_are_scaled_too():
+  config = _config(
+    64, 'depth_mup', num_layers=8, architecture='encoder_decoder'
+  )
+  shape = np.arange(7)[None]
+  inputs = (shape, np.ones_like(shape), shape) * 2
+  params = nn.unbox(
+    jax.jit(EncoderDecoder(config).init)(jax.random.key(0), *inputs)
+  )['params']
+  standard, factor = as_standard(config)
+  scaled = by_tree({k: factor(k) * v for k, v in by_path(params).items()})
+  expected = EncoderDecoder(config).apply({'params': params}, *inputs)
+  found = EncoderDecoder(standard).apply({'params': scaled}, *inputs)
+  np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5)
+
+
 def test_a_tied_head_cannot_hold_a_scale_of_logits():
   as_standard(_config(64, 'mup', tied_head=True))
   with pytest.raises(UserError, match=r'model\.tied_head = True: .* by 0\.5'):
@@ -281,6 +305,10 @@ def test_a_tied_head_cannot_hold_a_scale_of_logits():
   [
     ({'parametrization': 'ntk'}, "model.parametrization = 'ntk': choose from"),
     ({'attention_scale': 'none'}, "model.attention_scale = 'none': 'sqrt' whe"),
+    (
+      {'tied_head': True, 'scale_tied_head': True},
+      "model.scale_tied_head = True: model.parametrization = 'complete_p' sca",
+    ),
     ({'norm_position': 'post'}, "model.norm_position = 'post': 'pre' where"),
     ({'base_width': 0}, 'model.base_width = 0: at least 1'),
   ],

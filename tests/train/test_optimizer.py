@@ -69,6 +69,16 @@ def test_updates_agree_with_adamw_and_spare_norms():
     )
 
 
+def test_rates_multiply_updates_but_not_the_decay():
+  params = {'kernel': jnp.array([2.0]), 'table': jnp.array([2.0])}
+  ours = make_optimizer(ADAMW, lambda _: {'kernel': 0.25, 'table': 1.0})
+  grads = {name: jnp.array([0.3]) for name in params}
+  updates, _ = ours.update(grads, ours.init(params), params)
+  # Adam's first update is the sign of the gradient; 0.1 of 2 decays.
+  assert float(updates['kernel'][0]) == pytest.approx(0.25 + 0.2)
+  assert float(updates['table'][0]) == pytest.approx(1 + 0.2)
+
+
 @pytest.mark.parametrize(('norm', 'clipped'), [(0.5, 0.5), (5.0, 1.0)])
 def test_gradients_are_clipped_by_their_global_norm(norm, clipped):
   config = OptimizerConfig(0.1, 0.0, 0.0, 1e-8, 0.0, 1.0)
