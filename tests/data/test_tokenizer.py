@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tokenizers
 
 from data import tokenizer
 
@@ -81,3 +82,17 @@ def test_merges_by_hand():
 
 def test_too_little_text_makes_fewer_tokens():
   assert tokenizer.train_bpe(['ab'], 5000).vocab_size == 258
+
+
+def test_a_text_begins_with_what_its_tokenizer_puts_first():
+  library = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel({'<s>': 0, '</s>': 1, 'a': 2}, '</s>')
+  )
+  plain = tokenizer.LibraryTokenizer(library.to_str(), '</s>')
+  assert plain.start_id == plain.separator_id == 1
+  library.post_processor = tokenizers.processors.TemplateProcessing(
+    single='<s> $A', special_tokens=[('<s>', 0)]
+  )
+  marked = tokenizer.LibraryTokenizer(library.to_str(), '</s>')
+  assert (marked.start_id, marked.separator_id) == (0, 1)
+  assert marked.encode('a').tolist() == [2]

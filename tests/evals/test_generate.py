@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -19,11 +20,14 @@ from evals.generate import _written, generate
 from evals.prompts import encode, rows_of
 from evals.writers import put, sampler
 from evals.writing import Writing
-from model.generate import Choice
+from model import beam
+from model.beam import Ranking
+from model.generate import Choice, Prompts
 from model.sampling import Sampling
 from model.transformer import abstract_inputs, make
 from train.config import MeshConfig
 from train.pretrained import load_pretrained
+from train.sharding import logical_rules
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROMPTS = [
@@ -177,6 +181,37 @@ def test_the_cache_is_divided_like_the_model(eval_run):
   layers, rows, length, heads, width = keys.shape
   local = keys.sharding.shard_shape(keys.shape)
   assert local == (layers, rows // 4, length, heads // 2, width)
+
+
+def test_no_device_reads_the_beams_of_another(eval_run):
+  pretrained = load_pretrained(eval_run, mesh_config=MeshConfig(8, 1, 1))
+  rows = rows_of(pretrained, encode(pretrained, PROMPTS, 16), range(4))
+  batch = put(rows, pretrained.mesh)
+  model, ranking = pretrained.model, Ranking(1.0, 0, 320, 16)
+
+  def search(params, batch):
+    prompts = Prompts(batch['tokens'], batch['segment_ids'])
+    found = beam.start(
+      params, prompts, ranking, model=model, num_beams=4, room=16
+    )
+    return beam.go_on(params, found, ranking, model=model)
+
+  with jax.set_mesh(pretrained.mesh), logical_rules():
+    lowered = jax.jit(search).lower(pretrained.params, batch)
+  text = lowered.compile().as_text()
+  # Of the cache, 4 heads of 4 numbers a place.
+  gathered = re.findall(r'= f32\[([\d,]*)\]\S* all-gather', text)
+  assert not [shape for shape in gathered if shape.endswith(',4,4')]
+
+
+def test_padding_takes_no_place_of_an_expert(pretrained):
+  experts = _random(
+    pretrained, num_experts=4, experts_per_token=2, expert_capacity=0.5
+  )
+  together = _write(experts)
+  for prompt, text in zip(PROMPTS, together, strict=True):
+    (alone,) = _write(experts, [prompt])
+    assert alone.tokens.tolist() == text.tokens.tolist()
 
 
 def test_a_text_ends_before_a_string(pretrained):
