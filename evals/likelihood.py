@@ -18,7 +18,7 @@ from data.tokenizer import Tokenizer
 from evals.packing import pack
 from model.transformer import Decoder
 from train.pretrained import Pretrained
-from train.sharding import batch_ways, local_rows, logical_rules, put_batch
+from train.sharding import batch_ways, local_rows, on_mesh, put_batch
 
 _BATCH_TOKENS = 4096  # in a batch, padding included
 _BATCH_LOGITS = 2**26  # in a batch; 256 MB of float32
@@ -217,12 +217,7 @@ def _scorer(model: Decoder, mesh: Mesh) -> Callable[..., jax.Array]:
     functools.partial(_nats, model=model),
     out_shardings=NamedSharding(mesh, PartitionSpec()),
   )
-
-  def call(params: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
-    with jax.set_mesh(mesh), logical_rules():
-      return compiled(params, batch)
-
-  return call
+  return on_mesh(compiled, mesh)
 
 
 def _nats(

@@ -14,7 +14,7 @@ from evals.scores import Score, exponential, ratio
 from model.transformer import Decoder
 from train.heldout import padded_token_bytes
 from train.pretrained import Pretrained
-from train.sharding import logical_rules, put_batch
+from train.sharding import on_mesh, put_batch
 from train.step import token_nats
 
 
@@ -90,12 +90,7 @@ def _measure(model: Decoder, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
     functools.partial(_with_nats, model=model),
     out_shardings=NamedSharding(mesh, PartitionSpec()),
   )
-
-  def call(params: Any, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    with jax.set_mesh(mesh), logical_rules():
-      return compiled(params, batch)
-
-  return call
+  return on_mesh(compiled, mesh)
 
 
 def _with_nats(

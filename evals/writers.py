@@ -14,7 +14,7 @@ from model import generate as generation
 from model.beam import Ranking
 from model.generate import Choice, Prompts
 from model.transformer import Encoder
-from train.sharding import local_rows, logical_rules, put_batch
+from train.sharding import local_rows, on_mesh, put_batch
 
 
 def put(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
@@ -68,9 +68,9 @@ def sampler(
 
   same = NamedSharding(mesh, PartitionSpec())
   shardings = None, same, same
-  return _within(mesh, jax.jit(start, out_shardings=shardings)), _within(
-    mesh, jax.jit(go_on, out_shardings=shardings, donate_argnames='now')
-  )
+  started = jax.jit(start, out_shardings=shardings)
+  gone_on = jax.jit(go_on, out_shardings=shardings, donate_argnames='now')
+  return on_mesh(started, mesh), on_mesh(gone_on, mesh)
 
 
 @functools.lru_cache(maxsize=16)
@@ -95,7 +95,7 @@ def searcher(
     return found.done_tokens_BxWxT[:, 0]
 
   same = NamedSharding(mesh, PartitionSpec())
-  return _within(mesh, jax.jit(search, out_shardings=same))
+  return on_mesh(jax.jit(search, out_shardings=same), mesh)
 
 
 @functools.lru_cache(maxsize=16)
@@ -115,12 +115,4 @@ def filler(model: Encoder, mesh: Mesh) -> Callable[..., jax.Array]:
     )
 
   same = NamedSharding(mesh, PartitionSpec())
-  return _within(mesh, jax.jit(call, out_shardings=same))
-
-
-def _within(mesh: Mesh, compiled: Callable[..., Any]) -> Callable[..., Any]:
-  def call(*args: Any) -> Any:
-    with jax.set_mesh(mesh), logical_rules():
-      return compiled(*args)
-
-  return call
+  return on_mesh(jax.jit(call, out_shardings=same), mesh)

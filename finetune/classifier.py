@@ -21,8 +21,8 @@ from train.config import CheckpointConfig, MeshConfig, RunConfig
 from train.sharding import (
   batch_ways,
   local_rows,
-  logical_rules,
   make_mesh,
+  on_mesh,
   put_batch,
 )
 from train.step import TrainState
@@ -188,9 +188,4 @@ def _applied(
     ),
     out_shardings=NamedSharding(mesh, PartitionSpec()),
   )
-
-  def call(params: Any, batch: Mapping[str, jax.Array]) -> jax.Array:
-    with jax.set_mesh(mesh), logical_rules():
-      return compiled(params, batch)
-
-  return call
+  return on_mesh(compiled, mesh)

@@ -22,7 +22,7 @@ from train.config import OptimizerConfig
 from train.interrupt import StopRequest
 from train.metrics import MetricWriter
 from train.optimizer import learning_rate, make_optimizer
-from train.sharding import local_rows, logical_rules, put_batch
+from train.sharding import local_rows, on_mesh, put_batch
 from train.step import TrainState
 
 
@@ -89,10 +89,9 @@ def fit(
     rate = learning_rate(
       config.optimizer, config.schedule, step - 1, config.num_steps
     )
-    with jax.set_mesh(mesh), logical_rules():
-      state, found = advance(
-        state, put_batch(batch, mesh, size), np.float32(rate)
-      )
+    state, found = advance(
+      state, put_batch(batch, mesh, size), np.float32(rate)
+    )
     if step % config.log_every_steps == 0 or step == config.num_steps:
       values = {name: float(value) for name, value in found.items()}
       _check_finite(step, values)
@@ -124,7 +123,7 @@ def _program(
     out_shardings=(layout, layout.step),
     donate_argnames='state',
   )
-  return jax.jit(start, out_shardings=layout), advance
+  return jax.jit(start, out_shardings=layout), on_mesh(advance, mesh)
 
 
 def _check_finite(step: int, values: Mapping[str, float]) -> None:

@@ -85,7 +85,6 @@ def readout(
   if config.scale_tied_head:
     h = h * config.width**-0.5
   logits = einsum('bld,vd->blv', h, table_VxD.astype(h.dtype))
-  if config.parametrization != 'standard':
-    logits *= logit_scale(config)
-  logits = softcap(logits, config.logit_softcap)
+  # Times 1 is left out by the compiler.
+  logits = softcap(logits * logit_scale(config), config.logit_softcap)
   return nn.with_logical_constraint(logits, ('batch', 'length', 'vocab'))

@@ -32,7 +32,7 @@ from model.config import ModelConfig
 # `mup` leaves the depth to the standard.
 _DEPTH_POWERS = {'depth_mup': 0.5, 'complete_p': 1.0}
 
-# Parameters whose number does not grow with the square of the width.
+# What learns at the common rate at any width: not a product over the width.
 _TABLES = frozenset({'table', 'positions', 'types', 'head'})
 _VECTORS = frozenset({'scale', 'bias', 'relative_bias', 'head_bias'})
 

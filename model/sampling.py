@@ -24,19 +24,27 @@ class Sampling(NamedTuple):
 def kept_logits(logits_BxV: jax.Array, sampling: Sampling) -> jax.Array:
   """Logits over the temperature, -inf for tokens that are not drawn from.
 
-  Of equally likely tokens at the border, all are kept. A temperature of 0 is
-  taken as 1.
+  Of equally likely tokens at the border, all are kept.
+
+  Args:
+    logits_BxV: of the next token.
+    sampling: of a temperature above 0.
   """
-  heat = jnp.where(sampling.temperature > 0, sampling.temperature, 1.0)
-  logits = logits_BxV / heat
-  ranked = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
-  rank = jnp.arange(ranked.shape[-1])
-  within_k = (rank < sampling.top_k) | (sampling.top_k == 0)
-  shares = jax.nn.softmax(jnp.where(within_k, ranked, -jnp.inf), axis=-1)
-  before = jnp.cumsum(shares, axis=-1) - shares
-  within = within_k & ((before < sampling.top_p) | (rank == 0))
-  least = jnp.min(jnp.where(within, ranked, jnp.inf), axis=-1, keepdims=True)
-  return jnp.where(logits >= least, logits, -jnp.inf)
+  logits = logits_BxV / sampling.temperature
+
+  def cut() -> jax.Array:
+    ranked = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
+    rank = jnp.arange(ranked.shape[-1])
+    within_k = (rank < sampling.top_k) | (sampling.top_k == 0)
+    shares = jax.nn.softmax(jnp.where(within_k, ranked, -jnp.inf), axis=-1)
+    before = jnp.cumsum(shares, axis=-1) - shares
+    within = within_k & ((before < sampling.top_p) | (rank == 0))
+    least = jnp.min(jnp.where(within, ranked, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits >= least, logits, -jnp.inf)
+
+  # Sorting all tokens takes far longer than drawing one.
+  keeps_all = (sampling.top_k == 0) & (sampling.top_p >= 1)
+  return jax.lax.cond(keeps_all, lambda: logits, cut)
 
 
 def draw(
@@ -45,13 +53,7 @@ def draw(
   """A token [B] of each row, by a random key of its own."""
 
   def drawn() -> jax.Array:
-    # Sorting all tokens takes far longer than drawing one.
-    plain = (sampling.top_k == 0) & (sampling.top_p >= 1)
-    kept = jax.lax.cond(
-      plain,
-      lambda: logits_BxV / sampling.temperature,
-      lambda: kept_logits(logits_BxV, sampling),
-    )
+    kept = kept_logits(logits_BxV, sampling)
     return jax.vmap(jax.random.categorical)(keys_B, kept)
 
   return jax.lax.cond(

@@ -1,7 +1,7 @@
 """Which mesh axis each logical axis of an array lies along."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -164,6 +164,16 @@ def put_batch(
 def logical_rules() -> AbstractContextManager[None]:
   """The table as the context in which Linen resolves activation axes."""
   return nn.logical_axis_rules(tuple(RULES.items()))
+
+
+def on_mesh(compiled: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+  """`compiled`, called where a mesh and the table of its axes are in place."""
+
+  def call(*args: Any) -> Any:
+    with jax.set_mesh(mesh), logical_rules():
+      return compiled(*args)
+
+  return call
 
 
 def _as_tuple(part: str | tuple[str, ...] | None) -> tuple[str, ...]:
