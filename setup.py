@@ -21,8 +21,9 @@ CORE = [
   'tqdm>=4.66',
 ]
 
-# Comes with Orbax, whose arrays it stores; its text is no part of the corpus.
-STORAGE = ['tensorstore']
+# Their text is no part of the corpus. The first comes with Orbax, whose arrays
+# it stores; the second fits laws.
+UNREAD = ['tensorstore', 'optimistix>=0.0.11']
 
 EXTRAS = {
   'test': [
@@ -31,6 +32,8 @@ EXTRAS = {
     'mypy>=1.15',
     'nbclient>=0.10',
     'nbformat>=5',
+    'pandas>=2.2',
+    'plotly>=6',
     'pytest>=8',
     'pytest-xdist>=3.6',
     'ruff>=0.12',
@@ -44,6 +47,7 @@ EXTRAS = {
   'ray': ['ray'],
   'slurm': ['submitit'],
   'energy': ['codecarbon'],
+  'plotly': ['plotly>=6'],
   'wandb': ['wandb'],
   'colab': ['ipykernel', 'ipywidgets'],
 }
@@ -61,10 +65,11 @@ setuptools.setup(
     'finetune',
     'model',
     'scaling',
+    'scaling.laws',
     'study',
     'train',
   ],
   package_data={'study': ['*.jinja']},
-  install_requires=CORE + STORAGE,
+  install_requires=CORE + UNREAD,
   extras_require=EXTRAS,
 )

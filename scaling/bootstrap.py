@@ -1,101 +1,118 @@
-"""Bootstrap refits of a law, vectorised.
+"""Bootstrap draws of values and weights, for refits of a law.
 
-Two protocols:
+Three protocols:
 
-*Noise*, for ladders: losses are simulated from the fitted law and fitted again,
+*Noise*, for ladders: values are simulated from the fitted law and fitted again,
 on the very rungs that were run (Davison and Hinkley 1997, Bootstrap Methods and
 their Application, section 6.2.3: model-based resampling). Drawing rungs with
 replacement instead would lose whole sizes of a ladder of a dozen rungs, and
-with them the exponents. The noise of log loss is normal. Its variance is that
-of the residuals, RSS / (n - p), or that measured between seeds, whichever is
-larger: a law may follow a few runs more closely than they would repeat
-themselves. That variance is itself known from n - p degrees of freedom only, so
-each resample draws its own from its scaled inverse chi-squared posterior
-(Gelman et al. 2013, Bayesian Data Analysis, section 14.2), which in a linear
-model gives the exact t intervals.
+with them the exponents. The noise is normal, in the space of the residuals. Its
+variance is that of the residuals, RSS / (n - p), or that measured between seeds
+or told by the items of a score, whichever is larger: a law may follow a few
+runs more closely than they would repeat themselves. That variance is itself
+known from n - p degrees of freedom only, so each resample draws its own from
+its scaled inverse chi-squared posterior (Gelman et al. 2013, Bayesian Data
+Analysis, section 14.2), which in a linear model gives the exact t intervals.
 
-*Pairs*, for many runs: runs are drawn with replacement (the protocol of
+*Pairs*, for many runs: rungs are drawn with replacement (the protocol of
 Besiroglu et al. 2024, arXiv:2404.10102); neither normal nor equal noise is
 assumed.
+
+*Hierarchical*: rungs as in pairs, within each its seeds with replacement, and
+each value again from its items, normal with its standard error.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from scaling.law import Estimate, Law
-from scaling.points import Points
+from scaling.estimate import Problem, refit
+from scaling.noise import Noise
+from scaling.points import Rungs
+
+
+class Draws(NamedTuple):
+  """Values and weights of M rungs, one resample a row."""
+
+  value: np.ndarray  # [R, M]
+  weight: np.ndarray  # [R, M]
+  noise: np.ndarray  # [R], standard deviation of one new run about the law
 
 
 class Bootstrap(NamedTuple):
   """Refits, one a row, of those that converged."""
 
   samples: np.ndarray  # [R, P]
-  noise: np.ndarray  # [R]; standard deviation of one run's log loss
+  noise: np.ndarray  # [R]
   failed: float  # share of refits that did not converge, left out
 
 
-def noise_bootstrap(
-  law: Law,
-  rungs: Points,
-  estimate: Estimate,
-  *,
-  delta: float,
-  seed_variance: float,
+def noise_draws(
+  problem: Problem,
+  fitted_M: np.ndarray,
+  noise: Noise,
   resamples: int,
-  seed: int,
-) -> Bootstrap:
-  """Refits to losses simulated from the fitted law.
+  rng: np.random.Generator,
+) -> Draws:
+  """Values simulated from the fitted law.
 
   Args:
-    law: what was fitted.
-    rungs: M points, seeds averaged.
-    estimate: the fit to them, M > P.
-    delta: Huber's, of the fit.
-    seed_variance: of log loss between runs that differ in their seed alone; 0
-      if not measured.
+    problem: what was fitted.
+    fitted_M: the values it gives the points.
+    noise: of the points about it.
     resamples: R.
-    seed: of the draws.
+    rng: of the draws.
   """
-  rng = np.random.default_rng(seed)
-  fitted_M = law.predict(estimate.params, rungs.params, rungs.tokens)
-  freedom = len(rungs) - len(law.PARAMS)
-  variance = max(residual_variance(law, rungs, estimate), seed_variance)
-  noise_R = np.sqrt(variance * freedom / rng.chisquare(freedom, resamples))
-  shock_RxM = rng.standard_normal((resamples, len(rungs)))
-  value_RxM = fitted_M * np.exp(noise_R[:, None] * shock_RxM)
-  refits = law.refit(rungs, estimate, delta, value_RxM, np.ones_like(value_RxM))
-  good = refits.converged
-  return Bootstrap(refits.params[good], noise_R[good], float(np.mean(~good)))
+  unit_R = noise.draw(resamples, rng)
+  shock_RxM = rng.standard_normal((resamples, len(fitted_M)))
+  shock_RxM *= unit_R[:, None] / np.sqrt(problem.weight_M)
+  value = shifted(problem.space, fitted_M, shock_RxM)
+  return Draws(value, np.ones_like(value), noise.beyond_items(unit_R))
 
 
-def pairs_bootstrap(
-  law: Law,
-  rungs: Points,
-  estimate: Estimate,
-  *,
-  delta: float,
-  seed_variance: float,
-  resamples: int,
-  seed: int,
-) -> Bootstrap:
-  """Refits to runs drawn with replacement; arguments as `noise_bootstrap`."""
-  rng = np.random.default_rng(seed)
-  count = len(rungs)
+def pairs_draws(
+  problem: Problem, noise: Noise, resamples: int, rng: np.random.Generator
+) -> Draws:
+  """Rungs drawn with replacement; arguments as `noise_draws`."""
+  count = len(problem.points)
   weight_RxM = rng.multinomial(count, np.full(count, 1 / count), resamples)
-  value_RxM = np.broadcast_to(rungs.value, weight_RxM.shape)
-  refits = law.refit(rungs, estimate, delta, value_RxM, weight_RxM)
+  value_RxM = np.broadcast_to(problem.points.value, weight_RxM.shape)
+  unit_R = np.full(resamples, np.sqrt(noise.variance))
+  return Draws(value_RxM, weight_RxM, noise.beyond_items(unit_R))
+
+
+def hierarchical_draws(
+  problem: Problem,
+  rungs: Rungs,
+  noise: Noise,
+  resamples: int,
+  rng: np.random.Generator,
+) -> Draws:
+  """Rungs, the seeds within them and the items of each drawn again."""
+  drawn = pairs_draws(problem, noise, resamples, rng)
+  shift_RxM = np.zeros_like(drawn.weight, dtype=np.float64)
+  for column, off_K in enumerate(rungs.deviations):
+    picked_RxK = rng.integers(len(off_K), size=(resamples, len(off_K)))
+    shift_RxM[:, column] = np.mean(off_K[picked_RxK], axis=1)
+  stderr_M = rungs.points.stderr
+  if problem.space == 'log':
+    stderr_M = stderr_M / rungs.points.value
+  shift_RxM += stderr_M * rng.standard_normal(shift_RxM.shape)
+  value = shifted(problem.space, drawn.value, shift_RxM)
+  return drawn._replace(value=value)
+
+
+def bootstrap(problem: Problem, theta_P: np.ndarray, draws: Draws) -> Bootstrap:
+  """Fits every draw again, from the optimum of the points themselves."""
+  refits = refit(
+    problem, theta_P, value_RxM=draws.value, weight_RxM=draws.weight
+  )
   good = refits.converged
-  variance = max(residual_variance(law, rungs, estimate), seed_variance)
   return Bootstrap(
-    refits.params[good],
-    np.full(np.sum(good), np.sqrt(variance)),
-    float(np.mean(~good)),
+    refits.params[good], draws.noise[good], float(np.mean(~good))
   )
 
 
-def residual_variance(law: Law, points: Points, estimate: Estimate) -> float:
-  """RSS / (n - p) of the log losses."""
-  fitted_M = law.predict(estimate.params, points.params, points.tokens)
-  square = np.sum(np.log(points.value / fitted_M) ** 2)
-  return float(square / (len(points) - len(law.PARAMS)))
+def shifted(space: str, value: np.ndarray, shift: np.ndarray) -> np.ndarray:
+  """Values moved by residuals."""
+  return value * np.exp(shift) if space == 'log' else value + shift

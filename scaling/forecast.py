@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs.errors import UserError
-from scaling import sigmoid
-from scaling.fit import LAWS
-from scaling.law import Fit, check_level
+from scaling.bootstrap import shifted
+from scaling.fitted import Fit
+from scaling.intervals import check_level, percentile
+from scaling.laws import known_law
 
 _SEED = 0  # of the noise of the run itself: a forecast repeats exactly
 
@@ -25,8 +26,7 @@ class Forecast:
   lower: float | None
   upper: float | None
   level: float
-  flops_ratio: float  # of the run to the largest fitted one
-  params_ratio: float
+  ratios: dict[str, float]  # of the run to the largest fitted one, by column
   warnings: tuple[str, ...]
   samples: np.ndarray  # [R], draws of the run's value
 
@@ -55,88 +55,107 @@ class ForecastScore(NamedTuple):
 
 
 def forecast(
-  fit: Fit, params: float, tokens: float, flops: float, *, level: float = 0.9
+  fit: Fit, at: Mapping[str, float], *, level: float = 0.9
 ) -> Forecast:
-  """Forecasts the loss of a run.
+  """Forecasts the value of a run.
 
   The interval is one for a single new run: beside the law's own uncertainty it
   holds the noise of one run, of seeds and of misfit, as found in the fit.
 
   Args:
-    fit: of a law in `scaling.fit.LAWS`.
-    params: of the run, in the fit's convention.
-    tokens: of the run.
-    flops: of the run, in the fit's convention.
+    fit: of a law in `scaling.laws.LAWS`.
+    at: the law's inputs of the run, in the fit's conventions; `flops` beside
+      them is checked for how far it lies from the fitted runs.
     level: of the interval.
 
   Raises:
-    UserError: a number that is not above 0, or a fit of another kind.
+    UserError: an input missing, or a number that is not above 0.
   """
   check_level(level)
-  for name, number in (
-    ('params', params),
-    ('tokens', tokens),
-    ('flops', flops),
-  ):
+  law = known_law(fit.law)
+  missing = [name for name in law.inputs if name not in at]
+  if missing:
+    raise UserError(f'a forecast of {law.name} needs {", ".join(missing)}')
+  for name, number in at.items():
     if not 0 < number < np.inf:
       raise UserError(f'{name} = {number}: expected a number above 0')
-  if fit.law not in LAWS:
-    raise UserError(f'{fit.law} is no law of loss: {", ".join(LAWS)} are')
-  law = LAWS[fit.law]
-  at = np.array([params]), np.array([tokens])
-  value = law.predict(fit.params_P, *at)[0]
-  shock_R = np.random.default_rng(_SEED).standard_normal(len(fit.noise))
-  samples_R = law.predict(fit.samples, *at)[:, 0] * np.exp(fit.noise * shock_R)
-  said = list(fit.warnings)
-  ratios = {}
-  for name, number in (('flops', flops), ('params', params)):
+  columns = {name: np.array([at[name]]) for name in law.inputs}
+  value = law.predict(fit.params_P, columns)[0]
+  samples_R = np.empty(0)
+  if len(fit.samples):
+    shock_R = np.random.default_rng(_SEED).standard_normal(len(fit.noise))
+    samples_R = shifted(
+      fit.space,
+      law.predict(fit.samples, columns)[:, 0],
+      fit.noise * shock_R,
+    )
+  ratios, said = extrapolation(fit, at)
+  return summarize(value, samples_R, level, ratios, [*fit.warnings, *said])
+
+
+def extrapolation(
+  fit: Fit, at: Mapping[str, float]
+) -> tuple[dict[str, float], list[str]]:
+  """How far a run lies beyond the fitted ones, and where that is too far.
+
+  Returns:
+    The ratio to the largest fitted value by column; and a warning for each that
+    exceeds what the fitted runs span themselves.
+  """
+  ratios, said = {}, []
+  for name, number in at.items():
+    if name not in fit.domain:
+      continue
     smallest, largest = fit.domain[name]
     ratios[name] = number / largest
+    if name == 'loss':  # falls as runs grow
+      ratios[name] = smallest / number
     if ratios[name] > largest / smallest:
       said.append(
         f'{ratios[name]:.3g}x the largest fitted {name}, beyond the '
         f'{largest / smallest:.3g}x that the fitted runs span'
       )
-  return _forecast(value, samples_R, level, ratios, said)
+  return ratios, said
 
 
 def forecast_score(loss: Forecast, fit: Fit, *, items: int) -> Forecast:
   """Forecasts a task's score through the forecast of the loss.
 
-  Draws of the loss meet draws of the sigmoid one by one, so that the interval
-  holds the uncertainty of both, the misfit of the sigmoid and the sampling of
-  the items that the score will be measured on. The two fits are resampled
-  independently.
+  Draws of the loss meet draws of the law of the score one by one, so that the
+  interval holds the uncertainty of both (drawn together where
+  `scaling.chain.fit_chain` fitted both), the misfit of the second law and the
+  sampling of the items that the score will be measured on.
 
   Args:
     loss: what `forecast` gave for the run.
-    fit: what `scaling.sigmoid.fit_sigmoid` gave.
+    fit: of a law from loss to score.
     items: that the score will be measured on.
 
   Raises:
-    UserError: a fit of another law, or no items.
+    UserError: a fit of another kind of law, or no items.
   """
-  if fit.law != sigmoid.NAME:
-    raise UserError(f'{fit.law} is no law from loss to score: sigmoid is')
+  law = known_law(fit.law)
+  if law.inputs != ('loss',):
+    raise UserError(f'{fit.law} is no law from loss to score')
   if items < 1:
     raise UserError(f'items = {items}: at least 1')
   count = min(len(loss.samples), len(fit.samples))
-  expected_R = sigmoid.predict(fit.samples[:count], loss.samples[:count, None])[
-    :, 0
-  ]
-  rng = np.random.default_rng(_SEED)
-  misfit_R = fit.noise[:count] * rng.standard_normal(count)
-  rate_R = np.clip(expected_R + misfit_R, 0, 1)
-  said = [*loss.warnings, *fit.warnings]
-  lowest, highest = fit.domain['loss']
-  if lowest - loss.value > highest - lowest:
-    said.append('the loss lies further off than the scores span')
-  return _forecast(
-    sigmoid.predict(fit.params_P, loss.value)[0],
-    rng.binomial(items, rate_R) / items,
+  samples_R = np.empty(0)
+  if count:
+    expected_R = law.predict(
+      fit.samples[:count], {'loss': loss.samples[:count, None]}
+    )[:, 0]
+    rng = np.random.default_rng(_SEED)
+    misfit_R = fit.noise[:count] * rng.standard_normal(count)
+    rate_R = np.clip(expected_R + misfit_R, 0, 1)
+    samples_R = rng.binomial(items, rate_R) / items
+  _, said = extrapolation(fit, {'loss': loss.value})
+  return summarize(
+    law.predict(fit.params_P, {'loss': loss.value})[0],
+    samples_R,
     loss.level,
-    {'flops': loss.flops_ratio, 'params': loss.params_ratio},
-    said,
+    loss.ratios,
+    [*loss.warnings, *fit.warnings, *said],
   )
 
 
@@ -155,24 +174,23 @@ def score_forecast(forecast: Forecast, truth: float) -> ForecastScore:
   return ForecastScore((forecast.value - truth) / truth, covered, half_width)
 
 
-def _forecast(
+def summarize(
   value: float,
   samples_R: np.ndarray,
   level: float,
-  ratios: dict[str, float],
+  ratios: Mapping[str, float],
   warnings: list[str],
 ) -> Forecast:
+  """A forecast from its point value and draws; none, no interval."""
   lower = upper = None
   if len(samples_R):
-    tail = (1 - level) / 2
-    lower, upper = map(float, np.quantile(samples_R, [tail, 1 - tail]))
+    lower, upper = map(float, percentile(samples_R, level))
   return Forecast(
     value=float(value),
     lower=lower,
     upper=upper,
     level=level,
-    flops_ratio=float(ratios['flops']),
-    params_ratio=float(ratios['params']),
+    ratios={name: float(ratio) for name, ratio in ratios.items()},
     warnings=tuple(dict.fromkeys(warnings)),
     samples=samples_R,
   )

@@ -15,8 +15,8 @@ def flops_per_token(points: Points, params: np.ndarray) -> np.ndarray:
   what it costs in the smallest model too. So the curve follows the points' own
   convention of FLOPs, whatever it is.
   """
-  sizes, first = np.unique(points.params, return_index=True)
-  rate = (points.flops / points.tokens)[first]
+  sizes, first = np.unique(points['params'], return_index=True)
+  rate = (points['flops'] / points['tokens'])[first]
   # Never below what the nearest size costs a parameter, so never negative.
   below = params / sizes[0] * rate[0]
   above = params / sizes[-1] * rate[-1]
@@ -44,13 +44,15 @@ def frontier(
   Returns:
     params_C and loss_C.
   """
-  low, high = np.min(points.params), np.max(points.params)
+  low, high = np.min(points['params']), np.max(points['params'])
   params_S = np.geomspace(low / 100, high * 100, _SIZES)
   tokens_SxC = flops / flops_per_token(points, params_S)[:, None]
   loss_SxC = law.predict(
     params_P,
-    np.broadcast_to(params_S[:, None], tokens_SxC.shape).ravel(),
-    tokens_SxC.ravel(),
+    {
+      'params': np.broadcast_to(params_S[:, None], tokens_SxC.shape).ravel(),
+      'tokens': tokens_SxC.ravel(),
+    },
   ).reshape(tokens_SxC.shape)
   best_C = np.argmin(loss_SxC, axis=0)
   return params_S[best_C], np.min(loss_SxC, axis=0)

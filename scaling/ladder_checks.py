@@ -21,12 +21,12 @@ def violations(rungs: Points) -> list[str]:
     rungs: seeds averaged; budgets count as equal within 1%, as runs of whole
       batches differ by a few tokens.
   """
-  sizes = _labels(rungs.params, rungs.size)
-  budgets = _labels(rungs.tokens, ('',) * len(rungs))
+  sizes = _labels(rungs['params'], rungs.size)
+  budgets = _labels(rungs['tokens'], ('',) * len(rungs))
   return _rising(
-    rungs.params, rungs.value, budgets, sizes, 'with size at {} tokens'
+    rungs['params'], rungs.value, budgets, sizes, 'with size at {} tokens'
   ) + _rising(
-    rungs.tokens, rungs.value, sizes, budgets, 'with tokens at size {}'
+    rungs['tokens'], rungs.value, sizes, budgets, 'with tokens at size {}'
   )
 
 

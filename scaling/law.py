@@ -1,154 +1,141 @@
-"""What every law shares: its interface and the fit it gives."""
+"""What every law of one curve shares: its form, and how it changes units."""
 
-import dataclasses
-import json
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+import abc
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
 from scaling.points import Points
 
+# A NumPy array, or a JAX array under a transformation.
+Array = Any
+HUBER = 1e-3  # the published delta of laws of loss, on log residuals
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Fit:
-  """A fitted law with all that a forecast with an interval needs.
 
-  `samples` are bootstrap refits, columns ordered as `params`; `noise`
-  beside them is the standard deviation of one run about the law, in the log of
-  the value (a loss) or in the value itself (a score). Both are empty where too
-  few points allow no interval.
+class Law(abc.ABC):
+  """A parametric curve through points, value = f(inputs).
+
+  A law is fitted in units of the data: each input and the value are divided by
+  a typical size, `units`. So nobody's choice of units matters, and parameters
+  that are sought, theta, are of order one. `natural` turns them into those of
+  the law's paper, in the units of the user.
+
+  Attributes:
+    name: of the law.
+    params: names as in the paper, in the order of every array of them.
+    inputs: names of the columns it is a function of.
+    value: what it is a law of.
+    space: 'log' takes residuals of the log of the value, 'linear' of itself.
+    items: whether the value is a score whose standard error, from the items it
+      was measured on, is its weight.
+    delta: Huber's, of the objective that is the law's by default.
+    magnitudes: parameters that even good fits know by their order only.
   """
 
-  law: str
-  params: dict[str, float]  # named as in the law's paper
-  intervals: dict[str, tuple[float, float]]  # percentile, at `level`
-  objective: float
-  n: int  # points fitted, seeds of one rung averaged
-  conventions: dict[str, str]
-  warnings: tuple[str, ...]
-  level: float
-  samples: np.ndarray  # [R, P]
-  noise: np.ndarray  # [R]
-  domain: dict[str, tuple[float, float]]  # smallest and largest fitted input
+  name: str
+  params: tuple[str, ...]
+  inputs: tuple[str, ...]
+  value: str = 'loss'
+  space: str = 'log'
+  items: bool = False
+  delta: float = HUBER
+  magnitudes: tuple[str, ...] = ()
 
-  @property
-  def params_P(self) -> np.ndarray:
-    return np.asarray(list(self.params.values()))
+  @abc.abstractmethod
+  def curve(self, theta_P: Array, x: Mapping[str, Array]) -> Array:
+    """The value at scaled inputs [M]; leading axes of `theta_P` are kept.
 
-  def to_json(self) -> str:
-    """The fit as JSON, exact to the last bit, samples included."""
-    tree = {
-      field.name: getattr(self, field.name)
-      for field in dataclasses.fields(self)
-      if field.name not in ('samples', 'noise')
-    }
-    tree |= {
-      'samples': self.samples.tolist(),
-      'noise': self.noise.tolist(),
-    }
-    return json.dumps(tree, allow_nan=False) + '\n'
+    Written for NumPy and JAX alike.
+    """
 
+  @abc.abstractmethod
+  def bounds(
+    self, x: Mapping[str, np.ndarray], y: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and largest theta that is sought."""
 
-def fit_from_json(text: str) -> Fit:
-  """The fit that `Fit.to_json` wrote.
+  @abc.abstractmethod
+  def candidates(
+    self, x: Mapping[str, np.ndarray], y: np.ndarray
+  ) -> np.ndarray:
+    """First guesses of theta from scaled inputs and values, [G, P]."""
 
-  Raises:
-    UserError: text that is no such JSON.
-  """
-  try:
-    tree: dict[str, Any] = json.loads(text)
-    samples, noise = tree.pop('samples'), tree.pop('noise')
-    pairs = {
-      key: {name: (low, high) for name, (low, high) in tree.pop(key).items()}
-      for key in ('intervals', 'domain')
-    }
-    return Fit(
-      **tree | {'warnings': tuple(tree['warnings'])} | pairs,
-      samples=np.asarray(samples, np.float64).reshape(
-        len(samples), len(tree['params'])
-      ),
-      noise=np.asarray(noise, np.float64),
-    )
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    raise UserError(
-      f'no fit ({error!r}): expected what scaling.fit --out writes'
-    ) from error
+  @abc.abstractmethod
+  def natural(self, theta_P: Array, units: Mapping[str, Any]) -> Array:
+    """The paper's parameters; leading axes are kept."""
 
+  @abc.abstractmethod
+  def scaled(self, params_P: Array, units: Mapping[str, Any]) -> Array:
+    """Undoes `natural`."""
 
-class Estimate(NamedTuple):
-  """The optimum of a law's objective, by the law's own parameters."""
+  def vanished(
+    self, theta_P: np.ndarray, x: Mapping[str, np.ndarray], y: np.ndarray
+  ) -> list[str]:
+    """Parameters that belong to a term which is not there."""
+    del theta_P, x, y
+    return []
 
-  params: np.ndarray  # [P]
-  objective: float
-  converged: bool
-
-
-class Refits(NamedTuple):
-  """Optima for other values or weights of the same points."""
-
-  params: np.ndarray  # [R, P]
-  objective: np.ndarray  # [R]
-  converged: np.ndarray  # [R]
-
-
-class Law(Protocol):
-  """A law of loss against parameters and tokens; a module can be one.
-
-  `delta` is Huber's: residuals of log loss count squared below it and in
-  proportion above it; `inf` is least squares.
-  """
-
-  NAME: str
-  PARAMS: tuple[str, ...]
-
-  def estimate(self, points: Points, delta: float) -> Estimate:
-    """Finds the law's optimum on `points`."""
-
-  def refit(
+  def remarks(
     self,
+    params: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
     points: Points,
-    estimate: Estimate,
-    delta: float,
-    value_RxM: np.ndarray,
-    weight_RxM: np.ndarray,
-  ) -> Refits:
-    """Fits again with other values and weights, from `estimate`."""
+  ) -> list[str]:
+    """What the law's own users should know of a fit, as lines of text."""
+    del params, intervals, points
+    return []
+
+  def units(
+    self, columns: Mapping[str, np.ndarray], value: np.ndarray
+  ) -> dict[str, float]:
+    """A typical size of every input and of the value: geometric means."""
+    sized = {name: columns[name] for name in self.inputs} | {'value': value}
+    return {
+      name: float(np.exp(np.mean(np.log(column))))
+      for name, column in sized.items()
+    }
 
   def predict(
-    self, params_P: np.ndarray, params: np.ndarray, tokens: np.ndarray
+    self, params_P: np.ndarray, columns: Mapping[str, Any]
   ) -> np.ndarray:
-    """The loss at (params, tokens); leading axes of `params_P` are kept."""
+    """The value at inputs in the user's units.
 
-  def bounds_met(self, params_P: np.ndarray, points: Points) -> list[str]:
-    """Names, as text, what of `params_P` lies at the edge of what is sought."""
-
-
-def percentile_intervals(
-  names: Sequence[str], samples_RxP: np.ndarray, level: float
-) -> dict[str, tuple[float, float]]:
-  """Equal-tailed percentile interval of each parameter, by name."""
-  if not len(samples_RxP):
-    return {}
-  tail = (1 - level) / 2
-  low_P, high_P = np.quantile(samples_RxP, [tail, 1 - tail], axis=0)
-  return {
-    name: (float(low), float(high))
-    for name, low, high in zip(names, low_P, high_P, strict=True)
-  }
+    Args:
+      params_P: of the paper; leading axes come first in the result.
+      columns: every input of the law, each of shape [M].
+    """
+    x = {
+      name: np.atleast_1d(np.asarray(columns[name], np.float64))
+      for name in self.inputs
+    }
+    units = dict.fromkeys([*self.inputs, 'value'], 1.0)
+    theta_P = self.scaled(np.asarray(params_P, np.float64), units)
+    return np.asarray(self.curve(theta_P, x))
 
 
-def check_level(level: float) -> None:
-  """Raises UserError unless `level` is a probability of an interval."""
-  if not (math.isfinite(level) and 0 < level < 1):
-    raise UserError(f'level = {level}: expected between 0 and 1, such as 0.9')
+def parts(theta_P: Array) -> Array:
+  """The parameters one by one: the last axis comes first."""
+  return namespace(theta_P).moveaxis(theta_P, -1, 0)
 
 
-def domain(columns: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-  """Smallest and largest value of each named column."""
-  return {
-    name: (float(np.min(column)), float(np.max(column)))
-    for name, column in columns.items()
-  }
+def split(theta_P: Array) -> Array:
+  """As `parts`, each with an axis for points behind it."""
+  return parts(theta_P[..., None, :])
+
+
+def join(*each: Any) -> Array:
+  """Undoes `parts`."""
+  space = namespace(each[-1])
+  return space.stack(space.broadcast_arrays(*each), axis=-1)
+
+
+def namespace(array: Array) -> Any:
+  """numpy or jax.numpy, whichever made the array."""
+  return array.__array_namespace__()
+
+
+def power(x: Array, exponent: Array) -> Array:
+  """x^exponent of positive x: the log of data is taken once in a fit."""
+  space = namespace(exponent)
+  return space.exp(exponent * space.log(x))

@@ -13,12 +13,11 @@ from matplotlib.ticker import (
 )
 from scipy import stats
 
-from scaling import sigmoid
-from scaling.fit import LAWS
+from scaling.fitted import Fit
 from scaling.forecast import Forecast
 from scaling.frontier import flops_per_token, frontier
-from scaling.law import Fit
-from scaling.points import Points, Scores, average_seeds
+from scaling.laws import LAWS
+from scaling.points import Points, average_seeds
 
 # Okabe and Ito's palette, told apart by colour-blind readers; the markers tell
 # the series apart without any colour.
@@ -51,7 +50,7 @@ def loss_figure(
   for label, rows, colour, marker, dash in _series(points):
     part = points.take(rows)
     axes.plot(
-      part.flops,
+      part['flops'],
       part.value,
       marker,
       color=colour,
@@ -61,19 +60,24 @@ def loss_figure(
       label=label,
       zorder=3,
     )
-    if np.ptp(part.params) == 0:
-      tokens = np.geomspace(np.min(part.tokens), np.max(part.tokens), 50)
-      cost = tokens * flops_per_token(points, part.params[:1])
-      curve = law.predict(fit.params_P, np.full(50, part.params[0]), tokens)
+    if np.ptp(part['params']) == 0:
+      tokens = np.geomspace(np.min(part['tokens']), np.max(part['tokens']), 50)
+      cost = tokens * flops_per_token(points, part['params'][:1])
+      curve = law.predict(
+        fit.params_P, {'params': part['params'][:1], 'tokens': tokens}
+      )
       axes.plot(cost, curve, dash, color=colour, linewidth=1.2)
-  right = max(np.max(points.flops), flops or 0)
-  budgets = np.geomspace(np.min(points.flops), right * 1.3, 100)
+  right = max(np.max(points['flops']), flops or 0)
+  budgets = np.geomspace(np.min(points['flops']), right * 1.3, 100)
   efficient, least = frontier(law, fit.params_P, points, budgets)
   if len(fit.samples):
     tokens = budgets / flops_per_token(points, efficient)
     axes.fill_between(
       budgets,
-      *_band(law.predict(fit.samples, efficient, tokens), fit.level),
+      *_band(
+        law.predict(fit.samples, {'params': efficient, 'tokens': tokens}),
+        fit.level,
+      ),
       color='0.85',
       label=f'{fit.level:.0%} band of the frontier',
     )
@@ -94,7 +98,7 @@ def loss_figure(
 
 
 def score_figure(
-  scores: Scores,
+  scores: Points,
   fit: Fit,
   *,
   loss: Forecast | None = None,
@@ -110,31 +114,37 @@ def score_figure(
     forecast: of that run's score.
     truth: that run's measured loss and score.
   """
+  law = LAWS[fit.law]
   figure, axes = _figure()
   low, high = np.array(
-    [_wilson(score, n) for score, n in zip(scores.score, scores.n, strict=True)]
+    [
+      _wilson(score, n)
+      for score, n in zip(scores.value, scores['items'], strict=True)
+    ]
   ).T
   axes.errorbar(
-    scores.loss,
-    scores.score,
-    yerr=np.maximum([scores.score - low, high - scores.score], 0),
+    scores['loss'],
+    scores.value,
+    yerr=np.maximum([scores.value - low, high - scores.value], 0),
     fmt='o',
     color=_COLOURS[0],
     ecolor='0.5',
     capsize=2,
     label='measured, 95% interval',
   )
-  seen = [*scores.loss, *([loss.value] if loss else []), *(truth or ())[:1]]
+  seen = [*scores['loss'], *([loss.value] if loss else []), *(truth or ())[:1]]
   margin = 0.1 * (max(seen) - min(seen))
   grid = np.linspace(min(seen) - margin, max(seen) + margin, 200)
   if len(fit.samples):
     axes.fill_between(
       grid,
-      *_band(sigmoid.predict(fit.samples, grid), fit.level),
+      *_band(law.predict(fit.samples, {'loss': grid}), fit.level),
       color='0.85',
       label=f'{fit.level:.0%} band of the law',
     )
-  axes.plot(grid, sigmoid.predict(fit.params_P, grid), 'k-', label='sigmoid')
+  axes.plot(
+    grid, law.predict(fit.params_P, {'loss': grid}), 'k-', label='sigmoid'
+  )
   axes.axhline(fit.params['b'], color='0.4', linestyle=':', label='chance')
   if loss is not None and forecast is not None:
     _draw_forecast(axes, loss.value, forecast)
@@ -149,13 +159,14 @@ def score_figure(
 
 def residual_figure(points: Points, fit: Fit) -> Figure:
   """Residuals of the loss, in per cent of the law's, against compute."""
-  rungs, _, _ = average_seeds(points)
+  law = LAWS[fit.law]
+  rungs = average_seeds(points, law.inputs).points
   figure, axes = _figure(height=4.2)
   for label, rows, colour, marker, _ in _series(rungs):
     part = rungs.take(rows)
-    fitted = LAWS[fit.law].predict(fit.params_P, part.params, part.tokens)
+    fitted = law.predict(fit.params_P, part.columns)
     axes.plot(
-      part.flops,
+      part['flops'],
       100 * (part.value / fitted - 1),
       marker,
       color=colour,
@@ -190,12 +201,12 @@ def _series(
   points: Points,
 ) -> Iterator[tuple[str, np.ndarray, str, str, str]]:
   """One series a size: label, rows, colour, marker, dash."""
-  sizes = np.unique(points.params)
+  sizes = np.unique(points['params'])
   if len(sizes) > _MANY:
     yield 'runs', np.arange(len(points)), _COLOURS[0], 'o', '-'
     return
   for index, size in enumerate(sizes):
-    rows = np.flatnonzero(points.params == size)
+    rows = np.flatnonzero(points['params'] == size)
     yield (
       points.size[rows[0]] or f'{_count(size)} parameters',
       rows,

@@ -1,4 +1,4 @@
-"""Records as arrays: what the laws are fitted to."""
+"""Measurements as arrays: what the laws are fitted to."""
 
 import dataclasses
 from collections import defaultdict
@@ -14,12 +14,16 @@ CONVENTIONS = ('total', 'non_embedding', 'active')
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Points:
-  """One measurement a row, float64 arrays of shape [M]."""
+  """One measurement a row, float64 arrays of shape [M].
 
-  params: np.ndarray
-  tokens: np.ndarray
-  flops: np.ndarray  # of training
+  `columns` are what laws are functions of, by name: params, tokens, flops,
+  unique_tokens, loss, ... `stderr` is that of the value from the items it was
+  measured on, 0 where it is not known.
+  """
+
+  columns: dict[str, np.ndarray]
   value: np.ndarray
+  stderr: np.ndarray
   seed: np.ndarray
   size: tuple[str, ...]  # name of the model's shape, '' where it has none
   conventions: dict[str, str]  # how params and flops count, what was measured
@@ -27,28 +31,20 @@ class Points:
   def __len__(self) -> int:
     return len(self.value)
 
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self.columns[name]
+
   def take(self, rows: Sequence[int] | np.ndarray) -> 'Points':
     """The points of some rows, in their order."""
     rows = np.arange(len(self))[rows]
     return Points(
-      self.params[rows],
-      self.tokens[rows],
-      self.flops[rows],
+      {name: column[rows] for name, column in self.columns.items()},
       self.value[rows],
+      self.stderr[rows],
       self.seed[rows],
       tuple(self.size[row] for row in rows),
       self.conventions,
     )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scores:
-  """A loss and a score of the same checkpoint a row, arrays of shape [M]."""
-
-  loss: np.ndarray
-  score: np.ndarray
-  stderr: np.ndarray  # of the score, from its items; above 0
-  n: np.ndarray  # items
 
 
 def points(
@@ -91,17 +87,21 @@ def points(
       f'the records count FLOPs in several ways ({", ".join(flops)}): '
       'fit each alone'
     )
-  # A CSV has one count, whose convention its author alone knows.
-  told = any(r.params_total != r.params_non_embedding for r in chosen)
+  columns = {
+    'params': _array(getattr(r, f'params_{params}') for r in chosen),
+    'tokens': _array(r.tokens for r in chosen),
+    'flops': _array(r.flops for r in chosen),
+  }
+  # Where a run does not tell, nothing was repeated that anybody knows of.
+  unique = [r.unique_tokens or r.tokens for r in chosen]
   return Points(
-    params=_array(getattr(r, f'params_{params}') for r in chosen),
-    tokens=_array(r.tokens for r in chosen),
-    flops=_array(r.flops for r in chosen),
+    columns=columns | {'unique_tokens': _array(unique)},
     value=_array(r.value for r in chosen),
+    stderr=_array(r.stderr or 0.0 for r in chosen),
     seed=_array(r.seed for r in chosen),
     size=tuple(r.size for r in chosen),
     conventions={
-      'params': params if told else 'as given',
+      'params': params,
       'flops': flops[0],
       'value': f'{task}/{metric}',
     },
@@ -116,12 +116,13 @@ def scores(
   loss_task: str = HELD_OUT,
   loss_metric: str = LOSS,
   shots: int = 0,
-) -> Scores:
-  """Pairs a score with the loss of the same run at the same step.
+  params: str = 'non_embedding',
+) -> Points:
+  """A score with the loss of the same run at the same step, column `loss`.
 
   A standard error that is absent or 0 (every item right, or none) is replaced
   by that of a proportion with two successes and two failures added (Agresti
-  and Coull 1998).
+  and Coull 1998). Column `items` tells how many items each was measured on.
 
   Raises:
     UserError: no pair, or a score without its number of items.
@@ -132,49 +133,90 @@ def scores(
     for r in records
     if (r.task, r.metric) == (loss_task, loss_metric)
   }
-  rows = []
-  for r in records:
-    if (r.task, r.metric, r.shots) != (task, metric, shots):
-      continue
-    if (r.run, r.step) not in losses:
-      continue
-    if r.n is None or r.n < 1:
-      raise UserError(f'{r.run}: {task}/{metric} has no number of items (n)')
-    centre = (r.value * r.n + 2) / (r.n + 4)
-    stderr = r.stderr or (centre * (1 - centre) / (r.n + 4)) ** 0.5
-    rows.append((losses[r.run, r.step], r.value, stderr, r.n))
-  if not rows:
+  paired = [
+    r
+    for r in records
+    if (r.task, r.metric, r.shots) == (task, metric, shots)
+    and (r.run, r.step) in losses
+  ]
+  if not paired:
     raise UserError(
       f'no run has both {task}/{metric} ({shots}-shot) and '
       f'{loss_task}/{loss_metric} at the same step'
     )
-  return Scores(*np.asarray(rows, np.float64).T)
+  stderr, items = [], []
+  for r in paired:
+    if r.n is None or r.n < 1:
+      raise UserError(f'{r.run}: {task}/{metric} has no number of items (n)')
+    centre = (r.value * r.n + 2) / (r.n + 4)
+    stderr.append(r.stderr or (centre * (1 - centre) / (r.n + 4)) ** 0.5)
+    items.append(r.n)
+  found = points(paired, params=params, task=task, metric=metric, shots=shots)
+  more = {
+    'loss': _array(losses[r.run, r.step] for r in paired),
+    'items': _array(items),
+  }
+  return dataclasses.replace(
+    found, columns=found.columns | more, stderr=_array(stderr)
+  )
 
 
-def average_seeds(points: Points) -> tuple[Points, float, int]:
-  """Averages runs that differ by their seed alone, in the log of the value.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rungs:
+  """Points of which those that differ by their seed alone are averaged."""
+
+  points: Points
+  runs: np.ndarray  # [M], how many were averaged
+  deviations: tuple[np.ndarray, ...]  # of those from their mean, in its space
+  variance: float  # of one run about its rung, pooled; 0 without repeats
+  freedom: int  # degrees of freedom behind the variance
+
+
+def average_seeds(
+  points: Points, inputs: Sequence[str], space: str = 'log'
+) -> Rungs:
+  """Averages runs that differ by their seed alone.
+
+  Args:
+    points: one run a row.
+    inputs: columns that are equal in all runs of a rung.
+    space: 'log' averages the log of values: the geometric mean.
 
   Returns:
-    The rungs, one point each (the geometric mean, the first seed); the variance
-    of one run's log value about its rung, pooled over repeated rungs (0.0
-    without any); and the degrees of freedom behind it.
+    The rungs, with the seed of the first run each.
   """
-  groups: dict[tuple[float, float], list[int]] = defaultdict(list)
-  for row, cell in enumerate(zip(points.params, points.tokens, strict=True)):
+  groups: dict[tuple[float, ...], list[int]] = defaultdict(list)
+  cells = zip(*(points[name] for name in inputs), strict=True)
+  for row, cell in enumerate(cells):
     groups[cell].append(row)
-  log_value = np.log(points.value)
-  keep, means, square, freedom = [], [], 0.0, 0
+  value = np.log(points.value) if space == 'log' else points.value
+  keep, means, stderr, apart, square, freedom = [], [], [], [], 0.0, 0
   for rows in groups.values():
     if len(set(points.seed[rows])) < len(rows):  # repeats, but not of seeds
       keep += rows
-      means += list(log_value[rows])
+      means += list(value[rows])
+      stderr += list(points.stderr[rows])
+      apart += [np.zeros(1)] * len(rows)
       continue
     keep.append(rows[0])
-    means.append(np.mean(log_value[rows]))
-    square += len(rows) * np.var(log_value[rows])
+    means.append(np.mean(value[rows]))
+    stderr.append(np.sqrt(np.sum(points.stderr[rows] ** 2)) / len(rows))
+    apart.append(value[rows] - np.mean(value[rows]))
+    square += np.sum(apart[-1] ** 2)
     freedom += len(rows) - 1
-  rungs = dataclasses.replace(points.take(keep), value=np.exp(means))
-  return rungs, square / freedom if freedom else 0.0, freedom
+  mean = _array(means)
+  rungs = dataclasses.replace(
+    points.take(keep),
+    value=np.exp(mean) if space == 'log' else mean,
+    stderr=_array(stderr),
+  )
+  return Rungs(
+    rungs,
+    _array(len(off) for off in apart),
+    tuple(apart),
+    float(square / freedom) if freedom else 0.0,
+    freedom,
+  )
 
 
 def _array(values: Iterable[float]) -> np.ndarray:

@@ -1,6 +1,5 @@
-"""Measurements: one record each, one JSON line each, and views as arrays."""
+"""Measurements: one record each, one JSON line each."""
 
-import csv
 import dataclasses
 import json
 import math
@@ -16,7 +15,6 @@ from configs.files import write_text
 
 HELD_OUT = 'heldout'  # the task of a loss on text kept from training
 LOSS = 'loss'  # its metric, in nats a token
-CSV_COLUMNS = ('params', 'tokens', 'loss')
 _POSITIVE = (
   'params_total',
   'params_non_embedding',
@@ -84,22 +82,17 @@ def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:
 
 
 def read_records(path: str | os.PathLike) -> list[Record]:
-  """Reads records from JSON lines, or runs from a CSV.
-
-  A name that ends in `.csv` is read as a CSV with the columns `params`,
-  `tokens`, `loss` and perhaps `flops` (6 x params x tokens if absent); each of
-  its rows becomes a held-out loss. Other columns are ignored.
+  """Reads records from JSON lines.
 
   Raises:
-    UserError: no such file, nothing in it, a column or key missing or unknown,
-      or a value that is no number, NaN, zero or negative, with its row.
+    UserError: no such file, nothing in it, a key missing or unknown, or a value
+      that is no number, NaN, zero or negative, with its row.
   """
   path = Path(path)
   if not path.is_file():
     raise UserError(f'{path}: no such file; give a records JSONL or a CSV')
-  read = _read_csv if path.suffix == '.csv' else _read_jsonl
   try:
-    records = read(path)
+    records = _read_jsonl(path)
   except UnicodeDecodeError as error:
     raise UserError(f'{path}: not UTF-8 text') from error
   if not records:
@@ -118,23 +111,6 @@ def _read_jsonl(path: Path) -> list[Record]:
       raise UserError(f'{path}, row {row}: no JSON: {error.msg}') from error
     records.append(_checked(path, row, lambda tree=tree: _from_tree(tree)))
   return records
-
-
-def _read_csv(path: Path) -> list[Record]:
-  with path.open(newline='', encoding='utf-8-sig') as file:
-    reader = csv.DictReader(file)
-    header = [name.strip() for name in reader.fieldnames or ()]
-    reader.fieldnames = header
-    missing = [name for name in CSV_COLUMNS if name not in header]
-    if missing and header:
-      raise UserError(
-        f'{path}: no column {", ".join(missing)} among {", ".join(header)}; '
-        f'name the columns {", ".join(CSV_COLUMNS)} and perhaps flops'
-      )
-    return [
-      _checked(path, row, lambda row=row, cells=cells: _from_row(row, cells))
-      for row, cells in enumerate(reader, start=1)
-    ]
 
 
 def _checked(path: Path, row: int, build: Any) -> Record:
@@ -169,45 +145,3 @@ def _check_type(name: str, hint: Any, value: Any) -> None:
       'null' if kind is types.NoneType else kind.__name__ for kind in kinds
     )
     raise UserError(f'{name} = {value!r}: expected {allowed}')
-
-
-def _from_row(row: int, cells: Mapping[str, str | None]) -> Record:
-  params, tokens, loss = (_positive(name, cells) for name in CSV_COLUMNS)
-  counted = 'flops' in cells
-  return Record(
-    run=f'row-{row}',
-    config_digest='',
-    family='',
-    objective='',
-    size='',
-    params_total=params,
-    params_non_embedding=params,
-    params_active=params,
-    tokens=tokens,
-    unique_tokens=None,
-    flops=_positive('flops', cells) if counted else 6 * params * tokens,
-    flops_convention='as given' if counted else '6ND',
-    step=0,
-    seed=0,
-    schedule_phase='end',
-    task=HELD_OUT,
-    shots=0,
-    metric=LOSS,
-    value=loss,
-    stderr=None,
-    n=None,
-    seconds=None,
-    energy_joules=None,
-    cost_usd=None,
-  )
-
-
-def _positive(name: str, cells: Mapping[str, str | None]) -> float:
-  text = (cells.get(name) or '').strip()
-  try:
-    number = float(text)
-  except ValueError as error:
-    raise UserError(f'{name} = {text!r}: expected a number') from error
-  if not (math.isfinite(number) and number > 0):
-    raise UserError(f'{name} = {text}: expected a number above 0')
-  return number

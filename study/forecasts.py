@@ -12,15 +12,16 @@ from configs.errors import UserError
 from configs.files import write_json, write_text
 from configs.tree import to_dataclass
 from model.counts import count_parameters, training_flops_per_token
-from scaling import ladder_checks, sigmoid
+from scaling import ladder_checks
 from scaling.fit import fit_law
+from scaling.fitted import Fit
 from scaling.forecast import (
   forecast,
   forecast_score,
   from_tree,
   score_forecast,
 )
-from scaling.law import Fit
+from scaling.laws import known_law
 from scaling.points import average_seeds, points, scores
 from scaling.records import Record
 from study.config import StudyConfig
@@ -61,9 +62,15 @@ def write_forecast(
     return check_forecast(folder)
   loss_fit, task_fit = fits(config, records)
   (_, params, tokens, flops) = described = _described(config, rung)
-  loss = forecast(loss_fit, params, tokens, flops, level=config.law.level)
+  loss = forecast(
+    loss_fit,
+    {'params': params, 'tokens': tokens, 'flops': flops},
+    level=config.law.level,
+  )
   score = forecast_score(loss, task_fit, items=_items(config, records))
-  rungs, _, _ = average_seeds(points(records, params=config.law.params))
+  rungs = average_seeds(
+    points(records, params=config.law.params), known_law(loss_fit.law).inputs
+  ).points
   write_text(folder / FIT, loss_fit.to_json())
   write_text(folder / TASK_FIT, task_fit.to_json())
   write_json(folder / CHECKS, {'violations': ladder_checks.violations(rungs)})
@@ -145,15 +152,15 @@ def fits(config: StudyConfig, records: Sequence[Record]) -> tuple[Fit, Fit]:
     level=law.level,
     seed=config.seed,
   )
-  task_fit = sigmoid.fit_sigmoid(
+  task_fit = fit_law(
     scores(
       records,
       task=config.evals.task,
       metric=config.evals.metric,
       shots=config.evals.shots,
     ),
-    chance=config.evals.chance,
-    task=f'{config.evals.task}/{config.evals.metric}',
+    'sigmoid',
+    fixed={'b': config.evals.chance},
     resamples=law.resamples,
     level=law.level,
     seed=config.seed,

@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 from configs.files import write_bytes, write_text
 from configs.tree import flatten
 from evals.scores import CONFIDENCE, wilson_interval
+from scaling.fitted import Fit, fit_from_json
 from scaling.forecast import Forecast, from_tree
-from scaling.law import Fit, fit_from_json
 from scaling.plots import loss_figure, residual_figure, score_figure
 from scaling.points import average_seeds, points, scores
 from scaling.records import HELD_OUT, LOSS, Record, read_records
@@ -326,12 +326,12 @@ def _seed_noise(study: Study) -> dict[str, Any] | None:
     return None
   names = {row.rung.name for row in rows}
   repeated = [record for record in study.records if record.run in names]
-  _, variance, freedom = average_seeds(points(repeated))
+  rungs = average_seeds(points(repeated), ('params', 'tokens'))
   right = [row.accuracy.value for row in rows if row.accuracy]
   return {
     'rows': rows,
-    'loss': math.sqrt(variance),
-    'freedom': freedom,
+    'loss': math.sqrt(rungs.variance),
+    'freedom': rungs.freedom,
     'score': float(np.std(right, ddof=1)) if len(right) > 1 else None,
   }
 

@@ -57,6 +57,8 @@ def test_a_command_exists_with_its_flags(module, flags):
   assert spec is not None, module
   source = pathlib.Path(spec.origin).read_text()
   assert "if __name__ == '__main__':" in source
+  if 'source.define_flags()' in source:  # shared by the commands of laws
+    source += (ROOT / 'scaling/source.py').read_text()
   for flag in flags:
     name = re.escape(flag.partition('.')[0])
     assert re.search(rf"DEFINE_\w+\(\s*'{name}'", source), flag

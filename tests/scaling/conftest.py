@@ -18,10 +18,9 @@ def law_value(params_P, n, d):
 def make_points(n, d, value, seed=None):
   n, d, value = (np.asarray(x, np.float64) for x in (n, d, value))
   return Points(
-    params=n,
-    tokens=d,
-    flops=6 * n * d,
+    columns={'params': n, 'tokens': d, 'flops': 6 * n * d},
     value=value,
+    stderr=np.zeros(len(n)),
     seed=np.zeros(len(n)) if seed is None else np.asarray(seed, np.float64),
     size=('',) * len(n),
     conventions={
@@ -29,6 +28,18 @@ def make_points(n, d, value, seed=None):
       'flops': '6ND',
       'value': 'heldout/loss',
     },
+  )
+
+
+def make_scores(loss, score, stderr=0.01):
+  loss, score = (np.asarray(x, np.float64) for x in (loss, score))
+  return Points(
+    columns={'loss': loss, 'items': np.full(len(loss), 1000.0)},
+    value=score,
+    stderr=np.broadcast_to(np.asarray(stderr, np.float64), loss.shape),
+    seed=np.zeros(len(loss)),
+    size=('',) * len(loss),
+    conventions={'value': 'choice/accuracy'},
   )
 
 
@@ -56,6 +67,11 @@ def law():
 @pytest.fixture(scope='session')
 def as_points():
   return make_points
+
+
+@pytest.fixture(scope='session')
+def as_scores():
+  return make_scores
 
 
 @pytest.fixture(scope='session')

@@ -4,82 +4,91 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scaling import bootstrap, chinchilla
+from scaling import bootstrap, noise
+from scaling.estimate import Problem, estimate
 from scaling.fit import fit_law
 from scaling.forecast import forecast, score_forecast
+from scaling.laws.chinchilla import CHINCHILLA
+from scaling.objective import Objective
+from scaling.points import Rungs, average_seeds
 
 NOISE = 0.003
 
 
-def _draw(points, estimate, **changes):
-  options = {
-    'delta': math.inf,
-    'seed_variance': 0.0,
-    'resamples': 2000,
-    'seed': 0,
-  }
-  return bootstrap.noise_bootstrap(
-    chinchilla, points, estimate, **options | changes
-  )
+def problem_of(points, delta=math.inf):
+  ones = np.ones(len(points))
+  return Problem(CHINCHILLA, points, Objective(delta), 'log', ones, {})
+
+
+def about(problem, found, variance=0.0, freedom=0):
+  fitted = CHINCHILLA.predict(found.params, problem.points.columns)
+  zero = tuple([np.zeros(1)] * len(fitted))
+  rungs = Rungs(problem.points, np.ones(14), zero, variance, freedom)
+  return fitted, noise.measured(problem, fitted, rungs)
+
+
+def drawn(problem, found, resamples=2000, seed=0, **seeds):
+  fitted, scatter = about(problem, found, **seeds)
+  rng = np.random.default_rng(seed)
+  draws = bootstrap.noise_draws(problem, fitted, scatter, resamples, rng)
+  return bootstrap.bootstrap(problem, found.theta, draws)
 
 
 @pytest.fixture(scope='module')
-def points(truth, ladder):
-  return ladder(truth, NOISE, np.random.default_rng(0))
+def problem(truth, ladder):
+  return problem_of(ladder(truth, NOISE, np.random.default_rng(0)))
 
 
 @pytest.fixture(scope='module')
-def estimate(points):
-  return chinchilla.estimate(points, math.inf)
+def found(problem):
+  return estimate(problem)
 
 
-def test_residual_variance_by_hand(as_points):
-  flat = np.array([1.0, 0, 0, 1, 1])
-  points = as_points([1] * 7, [1] * 7, np.exp([1, -1, 0, 0, 0, 0, 0]))
-  estimate = chinchilla.Estimate(flat, 0.0, True)
+def test_residual_variance_by_hand(as_points, ladder, truth):
+  problem = problem_of(ladder(truth).take(range(7)))
+  scatter = np.exp([1, -1, 0, 0, 0, 0, 0])
+  rungs = average_seeds(problem.points, ('params', 'tokens'))
+  measured = noise.measured(problem, problem.points.value * scatter, rungs)
   # Two squared residuals of 1 over 7 - 5 degrees of freedom.
-  assert bootstrap.residual_variance(
-    chinchilla, points, estimate
-  ) == pytest.approx(1.0)
+  assert measured.variance == pytest.approx(1.0)
+  assert measured.freedom == 2
 
 
-def test_spread_is_that_of_the_linearised_law(points, estimate):
+def test_spread_is_that_of_the_linearised_law(problem, found):
   """Parameters in the limit of small noise: t about the fit, by theory."""
-  small = points.take(range(14))
-  fitted = chinchilla.predict(estimate.params, points.params, points.tokens)
-  shrunk = fitted * (points.value / fitted) ** 1e-3
-  small.value[:] = shrunk
-  at = chinchilla.estimate(small, math.inf)
-  drawn = _draw(small, at)
+  small = problem.points.take(range(14))
+  fitted = CHINCHILLA.predict(found.params, small.columns)
+  small.value[:] = fitted * (small.value / fitted) ** 1e-3
+  small = problem_of(small)
+  at = estimate(small)
+  samples = drawn(small, at).samples
   jacobian = np.empty((14, 5))
   for column in range(5):
     step = at.params * (np.arange(5) == column) * 1e-5
     up, down = (
-      np.log(chinchilla.predict(p, small.params, small.tokens))
+      np.log(CHINCHILLA.predict(p, small.points.columns))
       for p in (at.params + step, at.params - step)
     )
     jacobian[:, column] = (up - down) / (2 * step[column])
-  variance = bootstrap.residual_variance(chinchilla, small, at)
+  variance = about(small, at)[1].variance
   spread = np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian)) * variance)
-  low, high = np.quantile(drawn.samples, [0.05, 0.95], axis=0)
+  low, high = np.quantile(samples, [0.05, 0.95], axis=0)
   expected = stats.t.ppf(0.95, 14 - 5) * spread
   np.testing.assert_allclose((high - low) / 2, expected, rtol=0.08)
 
 
-def test_seed_noise_is_the_least_noise(points, estimate):
-  quiet = _draw(points, estimate, resamples=200)
-  loud = _draw(points, estimate, resamples=200, seed_variance=0.02**2)
-  residual = bootstrap.residual_variance(chinchilla, points, estimate)
+def test_seed_noise_is_the_least_noise(problem, found):
+  quiet = drawn(problem, found, 200)
+  loud = drawn(problem, found, 200, variance=0.02**2, freedom=4)
+  residual = about(problem, found)[1].residual
   ratio = np.median(loud.noise) / np.median(quiet.noise)
   assert ratio == pytest.approx(0.02 / residual**0.5)
-  lower = _draw(points, estimate, resamples=200, seed_variance=1e-12)
+  lower = drawn(problem, found, 200, variance=1e-12, freedom=4)
   np.testing.assert_array_equal(lower.noise, quiet.noise)
 
 
-def test_draws_repeat_by_seed(points, estimate):
-  one, two, other = (
-    _draw(points, estimate, resamples=50, seed=seed) for seed in (3, 3, 4)
-  )
+def test_draws_repeat_by_seed(problem, found):
+  one, two, other = (drawn(problem, found, 50, seed=s) for s in (3, 3, 4))
   np.testing.assert_array_equal(one.samples, two.samples)
   assert not np.array_equal(one.samples, other.samples)
 
@@ -88,9 +97,53 @@ def test_refits_converge_where_the_law_is_hardly_identified(ladder):
   """No E to be found, and noise far above Huber's delta: flat with kinks."""
   nearly_flat = np.array([0.0, 5.9, 3.2e4, 0.04, 0.82])
   points = ladder(nearly_flat, 0.013, np.random.default_rng(0))
-  estimate = chinchilla.estimate(points)
-  drawn = _draw(points, estimate, delta=chinchilla.DELTA, resamples=60)
-  assert drawn.failed == 0
+  problem = problem_of(points, 1e-3)
+  assert drawn(problem, estimate(problem), 60).failed < 0.02
+
+
+def test_rungs_seeds_and_items_each_widen_a_hierarchical_draw(
+  truth, ladder, as_points
+):
+  """Weights of rungs are multinomial; values move by seeds and by items."""
+  plain = ladder(truth)
+  rows = [*range(14), 4, 4]
+  value = plain.value[rows] * np.exp([0.0] * 14 + [0.03, -0.03])
+  points = as_points(
+    plain['params'][rows], plain['tokens'][rows], value, [*[0] * 14, 1, 2]
+  )
+  points.stderr[:] = 0.01 * points.value
+  rungs = average_seeds(points, ('params', 'tokens'))
+  problem = problem_of(rungs.points)
+  fitted, scatter = about(problem, estimate(problem))
+  draws = bootstrap.hierarchical_draws(
+    problem, rungs, scatter, 4000, np.random.default_rng(0)
+  )
+  assert np.all(np.sum(draws.weight, axis=1) == 14)
+  spread = np.std(np.log(draws.value), axis=0)
+  # One run: its items. Three: those over sqrt 3, and the mean of three draws
+  # from deviations 0, .03, -.03, whose variance is .0006.
+  expected = np.full(14, 0.01)
+  expected[4] = math.sqrt(0.01**2 / 3 + 0.0006 / 3)
+  np.testing.assert_allclose(spread, expected, rtol=0.06)
+  assert fitted.shape == (14,)
+
+
+def test_pairs_of_many_runs_agree_with_the_noise(truth, as_points, law):
+  """Where noise is normal and equal the two protocols differ little."""
+  rng = np.random.default_rng(0)
+  n, d = np.exp(
+    rng.uniform(np.log([1e7, 1e8]), np.log([1e9, 1e11]), (150, 2))
+  ).T
+  value = law([1.8, 480, 2100, 0.35, 0.37], n, d)
+  points = as_points(n, d, value * np.exp(0.01 * rng.standard_normal(150)))
+  widths = [
+    np.subtract(
+      *fit_law(points, resampling=r, delta=math.inf).intervals['alpha']
+    )
+    for r in ('noise', 'pairs')
+  ]
+  assert widths[1] / widths[0] == pytest.approx(1, abs=0.2)
+  assert fit_law(points, resamples=8).conventions['bootstrap'] == 'pairs'
 
 
 def test_forecasts_cover_as_often_as_they_say(truth, ladder, law):
@@ -103,7 +156,7 @@ def test_forecasts_cover_as_often_as_they_say(truth, ladder, law):
     points = ladder(truth, NOISE, rng)
     fit = fit_law(points, delta=math.inf, resamples=150, seed=trial)
     run = truth_value * np.exp(NOISE * rng.standard_normal())
-    score = score_forecast(forecast(fit, n, d, 6 * n * d), run)
+    score = score_forecast(forecast(fit, {'params': n, 'tokens': d}), run)
     covered += score.covered
     width.append(score.half_width_share)
   # Chance of leaving this band at a true coverage of 90% is 0.2%.

@@ -7,10 +7,12 @@ import pytest
 from configs.errors import UserError
 from scaling.fit import fit_law
 from scaling.forecast import forecast, forecast_score, score_forecast
-from scaling.points import Scores
-from scaling.sigmoid import fit_sigmoid
 
 N, D = 1.58e6, 6.4e6
+
+
+def run(n, d):
+  return {'params': n, 'tokens': d, 'flops': 6 * n * d}
 
 
 @pytest.fixture(scope='module')
@@ -21,38 +23,36 @@ def fit(truth, ladder):
 
 @pytest.fixture(scope='module')
 def loss(fit):
-  return forecast(fit, N, D, 6 * N * D)
+  return forecast(fit, run(N, D))
 
 
 @pytest.fixture(scope='module')
-def task():
+def task(as_scores):
   x = np.linspace(2.5, 4.5, 14)
   score = 0.6 / (1 + np.exp(3 * (x - 3.0))) + 0.25
-  return fit_sigmoid(
-    Scores(x, score, np.full(14, 0.01), np.full(14, 1000.0)),
-    chance=0.25,
-    resamples=400,
+  return fit_law(
+    as_scores(x, score), 'sigmoid', fixed={'b': 0.25}, resamples=400
   )
 
 
 def test_value_and_ratios(fit, loss, law):
   assert loss.value == pytest.approx(law(fit.params_P, N, D))
   assert loss.lower < loss.value < loss.upper
-  assert loss.params_ratio == pytest.approx(2)
+  assert loss.ratios['params'] == pytest.approx(2)
   # The ladder's dearest rung: 440k parameters at 3.2M tokens.
-  assert loss.flops_ratio == pytest.approx(1.58 * 6.4 / (0.44 * 3.2))
+  assert loss.ratios['flops'] == pytest.approx(1.58 * 6.4 / (0.44 * 3.2))
   json.dumps(loss.to_tree(), allow_nan=False)
 
 
 def test_a_forecast_repeats_exactly(fit, loss):
-  again = forecast(fit, N, D, 6 * N * D)
+  again = forecast(fit, run(N, D))
   assert (again.lower, again.upper) == (loss.lower, loss.upper)
 
 
 def test_an_interval_widens_with_level_and_distance(fit, loss):
-  wide = forecast(fit, N, D, 6 * N * D, level=0.99)
+  wide = forecast(fit, run(N, D), level=0.99)
   assert wide.upper - wide.lower > loss.upper - loss.lower
-  far = forecast(fit, 30 * N, 30 * D, 6 * 900 * N * D)
+  far = forecast(fit, run(30 * N, 30 * D))
   assert far.upper - far.lower > loss.upper - loss.lower
   assert any('beyond the' in text for text in far.warnings)
   assert not any('beyond the' in text for text in loss.warnings)
@@ -60,7 +60,7 @@ def test_an_interval_widens_with_level_and_distance(fit, loss):
 
 def test_the_noise_of_the_run_itself_is_in_the_interval(fit):
   """Inside the data, where the law is known best, noise is most of it."""
-  inside = forecast(fit, 150e3, 1.6e6, 6 * 150e3 * 1.6e6)
+  inside = forecast(fit, run(150e3, 1.6e6))
   law_alone = np.std(
     fit.samples[:, 0]
     + fit.samples[:, 1] * 150e3 ** -fit.samples[:, 3]
@@ -74,7 +74,7 @@ def test_the_noise_of_the_run_itself_is_in_the_interval(fit):
 
 def test_without_intervals_there_is_a_value_alone(truth, ladder, task):
   few = fit_law(ladder(truth).take(range(9)), delta=math.inf)
-  alone = forecast(few, N, D, 6 * N * D)
+  alone = forecast(few, run(N, D))
   assert (alone.lower, alone.upper) == (None, None)
   assert any('no interval' in text for text in alone.warnings)
   assert score_forecast(alone, alone.value) == (0.0, None, None)
@@ -111,19 +111,20 @@ def test_score_of_a_forecast_by_hand(loss):
 @pytest.mark.parametrize(
   'arguments, message',
   [
-    ((0, D, 1e12), 'params = 0'),
-    ((N, -1, 1e12), 'tokens = -1'),
-    ((N, D, math.inf), 'flops = inf'),
+    ({'params': 0, 'tokens': D}, 'params = 0'),
+    ({'params': N, 'tokens': -1}, 'tokens = -1'),
+    ({'params': N, 'tokens': D, 'flops': math.inf}, 'flops = inf'),
+    ({'params': N}, 'a forecast of chinchilla needs tokens'),
   ],
 )
 def test_mistakes_are_named(fit, arguments, message):
   with pytest.raises(UserError, match=message):
-    forecast(fit, *arguments)
+    forecast(fit, arguments)
 
 
 def test_fits_of_the_wrong_kind_are_named(fit, loss, task):
-  with pytest.raises(UserError, match='sigmoid is no law of loss'):
-    forecast(task, N, D, 1e12)
+  with pytest.raises(UserError, match='a forecast of sigmoid needs loss'):
+    forecast(task, run(N, D))
   with pytest.raises(UserError, match='chinchilla is no law from loss'):
     forecast_score(loss, fit, items=10)
   with pytest.raises(UserError, match='items = 0'):

@@ -8,8 +8,6 @@ import pytest
 from scaling import plots
 from scaling.fit import fit_law
 from scaling.forecast import forecast, forecast_score
-from scaling.points import Scores
-from scaling.sigmoid import fit_sigmoid
 
 N, D = 1.58e6, 6.4e6
 
@@ -26,14 +24,14 @@ def fit(points):
 
 @pytest.fixture(scope='module')
 def loss(fit):
-  return forecast(fit, N, D, 6 * N * D)
+  return forecast(fit, {'params': N, 'tokens': D, 'flops': 6 * N * D})
 
 
 @pytest.fixture(scope='module')
-def scores():
+def scores(as_scores):
   x = np.linspace(2.5, 4.5, 14)
   score = 0.6 / (1 + np.exp(3 * (x - 3.0))) + 0.25
-  return Scores(x, score, np.full(14, 0.015), np.full(14, 1000.0))
+  return as_scores(x, score, 0.015)
 
 
 def _labels(figure):
@@ -87,13 +85,13 @@ def test_many_sizes_are_one_series(as_points, truth, law):
 
 
 def test_score_figure_shows_bars_law_and_forecast(scores, loss):
-  fit = fit_sigmoid(scores, chance=0.25, task='choice', resamples=50)
+  fit = fit_law(scores, 'sigmoid', fixed={'b': 0.25}, resamples=50)
   score = forecast_score(loss, fit, items=1000)
   figure = plots.score_figure(
     scores, fit, loss=loss, forecast=score, truth=(2.8, 0.6)
   )
   (axes,) = figure.axes
-  assert axes.get_ylabel() == 'choice (share right)'
+  assert axes.get_ylabel() == 'choice/accuracy (share right)'
   left, right = axes.get_xlim()
   assert left > right  # better to the right
   assert 'chance' in _labels(figure)

@@ -47,7 +47,7 @@ def test_points_take_one_metric_and_convention():
     change(task='choice', value=0.5),
   ]
   view = points.points(records, params='total')
-  np.testing.assert_array_equal(view.params, [90, 180])
+  np.testing.assert_array_equal(view['params'], [90, 180])
   np.testing.assert_array_equal(view.value, [3.0, 2.5])
   np.testing.assert_array_equal(view.seed, [0, 3])
   assert view.value.dtype == np.float64
@@ -57,7 +57,7 @@ def test_points_take_one_metric_and_convention():
     'flops': '3x forward',
     'value': 'heldout/loss',
   }
-  assert points.points(records, params='active').params[0] == 60
+  assert points.points(records, params='active')['params'][0] == 60
 
 
 def test_take_keeps_rows_in_order():
@@ -94,8 +94,8 @@ def test_scores_pair_run_and_step():
     change(**accuracy, run='c', value=0.1, stderr=0.03),
   ]
   view = points.scores(records, task='choice')
-  np.testing.assert_array_equal(view.loss, [2.0, 2.5])
-  np.testing.assert_array_equal(view.score, [0.5, 1.0])
+  np.testing.assert_array_equal(view['loss'], [2.0, 2.5])
+  np.testing.assert_array_equal(view.value, [0.5, 1.0])
   # By hand: (100 + 2) / 104, sqrt(p (1 - p) / 104).
   np.testing.assert_allclose(view.stderr, [0.05, 0.0134668], rtol=1e-5)
 
@@ -116,16 +116,18 @@ def test_average_seeds_pools_their_variance(as_points):
   n, d = [1, 1, 1, 2, 2, 3], [5, 5, 5, 5, 5, 5]
   log_value = np.array([1.0, 1.1, 1.2, 0.5, 0.7, 0.2])
   view = as_points(n, d, np.exp(log_value), seed=[0, 1, 2, 0, 1, 0])
-  rungs, variance, freedom = points.average_seeds(view)
-  np.testing.assert_array_equal(rungs.params, [1, 2, 3])
-  np.testing.assert_allclose(np.log(rungs.value), [1.1, 0.6, 0.2])
+  rungs = points.average_seeds(view, ('params', 'tokens'))
+  np.testing.assert_array_equal(rungs.points['params'], [1, 2, 3])
+  np.testing.assert_allclose(np.log(rungs.points.value), [1.1, 0.6, 0.2])
   # Squares about the means: 0.01 + 0 + 0.01 and 0.01 + 0.01.
-  assert variance == pytest.approx(0.04 / 3)
-  assert freedom == 3
+  assert rungs.variance == pytest.approx(0.04 / 3)
+  assert rungs.freedom == 3
+  np.testing.assert_array_equal(rungs.runs, [3, 2, 1])
+  np.testing.assert_allclose(rungs.deviations[1], [-0.1, 0.1])
 
 
 def test_average_seeds_leaves_rows_of_one_seed_apart(as_points):
   view = as_points([1, 1], [5, 5], [2.0, 3.0])
-  rungs, variance, freedom = points.average_seeds(view)
-  np.testing.assert_allclose(rungs.value, [2.0, 3.0])
-  assert (variance, freedom) == (0.0, 0)
+  rungs = points.average_seeds(view, ('params', 'tokens'))
+  np.testing.assert_allclose(rungs.points.value, [2.0, 3.0])
+  assert (rungs.variance, rungs.freedom) == (0.0, 0)

@@ -71,47 +71,6 @@ def test_write_refuses_a_number_no_measurement_has(tmp_path, record):
   assert not path.exists()
 
 
-def test_csv_rows_become_held_out_losses(tmp_path):
-  path = tmp_path / 'runs.csv'
-  path.write_text('loss, tokens,params,note\n3.5,2e9,1e8,x\n3.25,4e9,1e8,y\n')
-  first, second = records.read_records(path)
-  assert (first.params_total, first.tokens, first.value) == (1e8, 2e9, 3.5)
-  assert (second.task, second.metric, second.value) == ('heldout', 'loss', 3.25)
-  assert first.flops == 1.2e18
-  assert first.flops_convention == '6ND'
-
-
-def test_csv_flops_are_taken_as_given(tmp_path):
-  path = tmp_path / 'runs.csv'
-  path.write_text('params,tokens,loss,flops\n1e8,2e9,3.5,7e17\n')
-  (record,) = records.read_records(path)
-  assert (record.flops, record.flops_convention) == (7e17, 'as given')
-
-
-@pytest.mark.parametrize(
-  'text, message',
-  [
-    ('', 'holds no runs'),
-    ('params,tokens,loss\n', 'holds no runs'),
-    ('params,D,loss\n1,2,3\n', 'no column tokens among params, D, loss'),
-    ('N,D,L\n1,2,3\n', 'no column params, tokens, loss'),
-    ('params,tokens,loss\n1,2,3\n1,2,nan\n', 'row 2: loss = nan'),
-    ('params,tokens,loss\n0,2,3\n', 'row 1: params = 0'),
-    ('params,tokens,loss\n1,-2,3\n', 'row 1: tokens = -2'),
-    ('params,tokens,loss\n1,2,\n', "row 1: loss = ''"),
-    ('params,tokens,loss\n1,2\n', "row 1: loss = ''"),
-    ('params,tokens,loss\n1,two,3\n', "row 1: tokens = 'two'"),
-    ('params,tokens,loss,flops\n1,2,3,inf\n', 'row 1: flops = inf'),
-  ],
-)
-def test_csv_mistakes_are_named(tmp_path, text, message):
-  path = tmp_path / 'runs.csv'
-  path.write_text(text)
-  with pytest.raises(UserError, match=message) as error:
-    records.read_records(path)
-  assert '\n' not in str(error.value)
-
-
 def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(UserError, match='no such file'):
     records.read_records(tmp_path / 'none.csv')

@@ -15,7 +15,6 @@ from scaling.forecast import forecast, forecast_score, score_forecast
 from scaling.ladder_checks import violations
 from scaling.points import average_seeds, points, scores
 from scaling.records import Record, write_records
-from scaling.sigmoid import fit_sigmoid
 from study import ladder, report
 from study.config import study_config
 
@@ -143,17 +142,22 @@ def made():
   before = [record for rung in fitted for record in _records(rung, rng)]
   after = list(_records(held_out, rng))
   fit = fit_law(points(before), resamples=200, level=0.9)
-  task_fit = fit_sigmoid(
+  task_fit = fit_law(
     scores(before, task='continuation', metric='acc_mutual_info'),
-    chance=0.25,
-    task='continuation/acc_mutual_info',
+    'sigmoid',
+    fixed={'b': 0.25},
     resamples=200,
   )
   loss = forecast(
-    fit, after[0].params_non_embedding, after[0].tokens, after[0].flops
+    fit,
+    {
+      'params': after[0].params_non_embedding,
+      'tokens': after[0].tokens,
+      'flops': after[0].flops,
+    },
   )
   score = forecast_score(loss, task_fit, items=ITEMS)
-  rungs, _, _ = average_seeds(points(before))
+  rungs = average_seeds(points(before), ('params', 'tokens')).points
   sealed = json.dumps(
     {
       'written_at': '2026-01-02T03:04:05+00:00',

@@ -1,0 +1,173 @@
+"""The optimum of a law on some points, and again with other data."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scaling import solve
+from scaling.law import Law
+from scaling.objective import Objective, cost
+from scaling.points import Points
+
+_STARTS = 6
+_SMOOTH = 0.01  # a Huber delta that any start can descend from
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+  """A law, the points it is to meet, and what a miss costs."""
+
+  law: Law
+  points: Points
+  objective: Objective
+  space: str  # of the residuals, 'log' or 'linear'
+  weight_M: np.ndarray
+  fixed: Mapping[str, float]  # parameters of the paper that are not sought
+
+  @property
+  def free(self) -> int:
+    """How many parameters are sought."""
+    return len(self.law.params) - len(self.fixed)
+
+  @property
+  def units(self) -> dict[str, float]:
+    return self.law.units(self.points.columns, self.points.value)
+
+  def scaled(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Inputs and values in the law's own units."""
+    units = self.units
+    x = {name: self.points[name] / units[name] for name in self.law.inputs}
+    return x, self.points.value / units['value']
+
+  def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+    """Of theta."""
+    return self.law.bounds(*self.scaled())
+
+
+class Estimate(NamedTuple):
+  """An optimum, by the law's own parameters and by those of its paper."""
+
+  theta: np.ndarray  # [P]
+  params: np.ndarray  # [P]
+  objective: float
+  converged: bool
+
+
+class Refits(NamedTuple):
+  """Optima for other values or weights of the same points."""
+
+  params: np.ndarray  # [R, P]
+  objective: np.ndarray  # [R]
+  converged: np.ndarray  # [R]
+
+
+def estimate(problem: Problem) -> Estimate:
+  """The global optimum of the objective within the law's bounds.
+
+  The law's candidates, mostly by variable projection, are ranked by the
+  objective; the best few are descended from.
+  """
+  law, space = problem.law, problem.space
+  x, y = problem.scaled()
+  lower, upper = problem.bounds()
+  start = np.clip(law.candidates(x, y), lower, upper)
+  # Nearly least absolute deviations are reached in decades: each optimum is a
+  # start for the next, whose objective is nearly flat between its kinks.
+  path = [problem.objective.delta]
+  while path[0] * 10 < _SMOOTH:
+    path.insert(0, path[0] * 10)
+  off_GxM = solve.residuals(law, space, start, x, y)
+  cost_GxM = cost(off_GxM, path[0], problem.objective.quantile)
+  ranked = np.argsort(np.sum(problem.weight_M * cost_GxM, axis=1))
+  start = start[ranked[:_STARTS]]
+  for delta in path:
+    data = _problems(problem, len(start), delta=delta)
+    held = _held(problem, len(start))
+    found = solve.minimize(law, space, start, (lower, upper), data, held)
+    start = found.theta
+  best = int(np.argmin(found.objective))
+  return Estimate(
+    found.theta[best],
+    law.natural(found.theta[best], problem.units),
+    float(found.objective[best]),
+    bool(found.converged[best]),
+  )
+
+
+def refit(
+  problem: Problem,
+  theta_P: np.ndarray,
+  *,
+  value_RxM: np.ndarray | None = None,
+  weight_RxM: np.ndarray | None = None,
+  columns: Mapping[str, np.ndarray] | None = None,
+  bounds: tuple[np.ndarray, np.ndarray] | None = None,
+  fixed: Mapping[str, np.ndarray] | None = None,
+) -> Refits:
+  """The optimum nearest to `theta_P` for each row of other data.
+
+  Args:
+    problem: whose points give all that is not told here.
+    theta_P: the start, one for all or one a row: the optimum of `problem`.
+    value_RxM: values.
+    weight_RxM: how often each point counts, on top of the problem's weights.
+    columns: inputs [R, M] in place of the points'.
+    bounds: of theta in place of the law's, [R, P].
+    fixed: parameters of the paper held at values [R], on top of the problem's.
+  """
+  law, units = problem.law, problem.units
+  given = [value_RxM, weight_RxM, *(columns or {}).values()]
+  given += [*(bounds or ()), *(fixed or {}).values()]
+  count = max(len(g) for g in given if g is not None)
+  data = _problems(problem, count, delta=problem.objective.delta)
+  if value_RxM is not None:
+    data = data._replace(y=value_RxM / units['value'])
+  if weight_RxM is not None:
+    data = data._replace(weight=weight_RxM * problem.weight_M)
+  for name, column in (columns or {}).items():
+    data = data._replace(x={**data.x, name: column / units[name]})
+  found = solve.minimize(
+    law,
+    problem.space,
+    np.broadcast_to(theta_P, (count, len(law.params))),
+    bounds or problem.bounds(),
+    data,
+    _held(problem, count, fixed or {}),
+  )
+  return Refits(
+    law.natural(found.theta, units), found.objective, found.converged
+  )
+
+
+def _problems(problem: Problem, count: int, *, delta: float) -> solve.Problems:
+  """The points of a problem, `count` times."""
+  x, y = problem.scaled()
+
+  def rows(column: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(column, (count, *np.shape(column)))
+
+  return solve.Problems(
+    {name: rows(column) for name, column in x.items()},
+    rows(y),
+    rows(problem.weight_M),
+    np.full(count, delta),
+    np.full(count, problem.objective.quantile),
+  )
+
+
+def _held(
+  problem: Problem, count: int, more: Mapping[str, np.ndarray] | None = None
+) -> solve.Held | None:
+  fixed: dict[str, Any] = {**problem.fixed, **(more or {})}
+  if not fixed:
+    return None
+  names = problem.law.params
+  return solve.Held(
+    np.tile([name in fixed for name in names], (count, 1)),
+    np.stack(
+      [np.broadcast_to(fixed.get(n, 1.0), count) for n in names], axis=-1
+    ),
+    {name: np.full(count, unit) for name, unit in problem.units.items()},
+  )
