@@ -61,6 +61,9 @@ def get_config(name: str | None = None) -> ConfigDict:
   # is a good part, and leaving it out bends the law (Pearce and Song 2024,
   # arXiv:2406.12907).
   law.params = 'total'
+  # Laws of loss that are pooled, so that their disagreement is in the interval.
+  # The first is the one that is drawn.
+  law.forms = ('chinchilla', 'over_training', 'kaplan_offset')
   law.level = 0.9  # of intervals and forecasts
   law.resamples = 1000  # bootstrap refits
 

@@ -104,6 +104,8 @@ def hierarchical_draws(
 
 def bootstrap(problem: Problem, theta_P: np.ndarray, draws: Draws) -> Bootstrap:
   """Fits every draw again, from the optimum of the points themselves."""
+  if not len(draws.noise):
+    return Bootstrap(np.empty((0, len(theta_P))), draws.noise, 0.0)
   refits = refit(
     problem, theta_P, value_RxM=draws.value, weight_RxM=draws.weight
   )

@@ -11,7 +11,7 @@ from scaling.law import Law
 from scaling.objective import Objective, cost
 from scaling.points import Points
 
-_STARTS = 6
+_STARTS = 16
 _SMOOTH = 0.01  # a Huber delta that any start can descend from
 
 
@@ -70,22 +70,17 @@ def estimate(problem: Problem) -> Estimate:
   objective; the best few are descended from.
   """
   law, space = problem.law, problem.space
-  x, y = problem.scaled()
-  lower, upper = problem.bounds()
-  start = np.clip(law.candidates(x, y), lower, upper)
+  bounds = problem.bounds()
   # Nearly least absolute deviations are reached in decades: each optimum is a
   # start for the next, whose objective is nearly flat between its kinks.
   path = [problem.objective.delta]
   while path[0] * 10 < _SMOOTH:
     path.insert(0, path[0] * 10)
-  off_GxM = solve.residuals(law, space, start, x, y)
-  cost_GxM = cost(off_GxM, path[0], problem.objective.quantile)
-  ranked = np.argsort(np.sum(problem.weight_M * cost_GxM, axis=1))
-  start = start[ranked[:_STARTS]]
+  start = guesses(problem, path[0])[:_STARTS]
   for delta in path:
     data = _problems(problem, len(start), delta=delta)
     held = _held(problem, len(start))
-    found = solve.minimize(law, space, start, (lower, upper), data, held)
+    found = solve.minimize(law, space, start, bounds, data, held)
     start = found.theta
   best = int(np.argmin(found.objective))
   return Estimate(
@@ -94,6 +89,18 @@ def estimate(problem: Problem) -> Estimate:
     float(found.objective[best]),
     bool(found.converged[best]),
   )
+
+
+def guesses(problem: Problem, delta: float) -> np.ndarray:
+  """First guesses of theta, [G, P], the best by the objective first."""
+  law = problem.law
+  x, y = problem.scaled()
+  found = np.clip(law.candidates(x, y), *problem.bounds())
+  # With parameters fixed, guesses that differ in these alone are one.
+  theta_GxP = np.unique(_fix(problem, found), axis=0)
+  off_GxM = solve.residuals(law, problem.space, theta_GxP, x, y)
+  cost_GxM = cost(off_GxM, delta, problem.objective.quantile)
+  return theta_GxP[np.argsort(np.sum(problem.weight_M * cost_GxM, axis=1))]
 
 
 def refit(
@@ -139,6 +146,17 @@ def refit(
   return Refits(
     law.natural(found.theta, units), found.objective, found.converged
   )
+
+
+def _fix(problem: Problem, theta_GxP: np.ndarray) -> np.ndarray:
+  """First guesses with the fixed parameters at their values."""
+  if not problem.fixed:
+    return theta_GxP
+  law, units = problem.law, problem.units
+  mask = np.array([name in problem.fixed for name in law.params])
+  params = np.array([problem.fixed.get(name, 1.0) for name in law.params])
+  moved = np.where(mask, params, law.natural(theta_GxP, units))
+  return np.where(mask, law.scaled(moved, units), theta_GxP)
 
 
 def _problems(problem: Problem, count: int, *, delta: float) -> solve.Problems:

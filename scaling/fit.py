@@ -1,6 +1,5 @@
 """Fits one law: `python -m scaling.fit --records=F --law=L --out=FIT.json`."""
 
-import dataclasses
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -10,20 +9,16 @@ import numpy as np
 from absl import flags
 
 from configs import command
-from configs.errors import UserError
 from configs.files import write_text
-from scaling import bootstrap as resampling
-from scaling import intervals, noise, source, table, trust
-from scaling.estimate import Estimate, Problem, estimate
+from scaling import bootstrap, intervals, source, trust
+from scaling.estimate import Estimate
 from scaling.fitted import Fit, domain
 from scaling.law import Law
 from scaling.laws import LAWS, known_law
-from scaling.objective import Objective
-from scaling.points import Points, Rungs, average_seeds
+from scaling.points import Points, Rungs
+from scaling.ready import Ready, choose, prepare
 
-RESAMPLING = ('auto', 'noise', 'pairs', 'hierarchical')
 INTERVALS = ('percentile', 'bca')
-_MANY = 20  # points for each parameter, from which runs may be drawn as pairs
 
 
 def fit_law(
@@ -69,32 +64,31 @@ def fit_law(
       parameters, or points that a law cannot be fitted to.
   """
   intervals.check_level(level)
-  _choose('resampling', resampling, RESAMPLING)
-  _choose('interval', interval, INTERVALS)
-  form = known_law(law) if isinstance(law, str) else law
-  points = data
-  if not isinstance(points, Points):
-    points = table.from_columns(points, form.inputs, form.value)
-  space = space or form.space
-  _choose('space', space, ('log', 'linear'))
-  rungs = average_seeds(points, form.inputs, space)
-  problem = Problem(
-    law=form,
-    points=rungs.points,
-    objective=Objective(form.delta if delta is None else delta, quantile),
+  choose('interval', interval, INTERVALS)
+  ready = prepare(
+    data,
+    law,
+    delta=delta,
+    quantile=quantile,
     space=space,
-    weight_M=np.ones(len(rungs.points)),
-    fixed=dict(fixed or {}),
+    fixed=fixed,
+    resampling=resampling,
   )
-  _check(problem)
-  problem, found = _weighted(problem, rungs)
-  _check_fixed(problem, found)
-  if resampling == 'auto':
-    many = len(rungs.points) >= _MANY * problem.free
-    resampling = 'pairs' if many else 'noise'
-  drawn = _drawn(problem, found, rungs, resampling, resamples, seed)
+  rng = np.random.default_rng(seed)
+  drawn = bootstrap.bootstrap(
+    ready.problem, ready.found.theta, ready.draws(resamples, rng)
+  )
+  return conclude(ready, drawn, interval=interval, level=level)
+
+
+def conclude(
+  ready: Ready, drawn: bootstrap.Bootstrap, *, interval: str, level: float
+) -> Fit:
+  """The fit with its intervals, and all that speaks against it."""
+  problem, found, rungs = ready.problem, ready.found, ready.rungs
+  form, points = problem.law, problem.points
   influence = None
-  if len(rungs.points) > problem.free + 1:
+  if len(points) > problem.free + 1:
     influence = trust.without_each(problem, found)
   spans = _intervals(found, form, drawn.samples, influence, interval, level)
   edges = trust.at_bounds(problem, found)
@@ -108,11 +102,11 @@ def fit_law(
     params=params,
     intervals=spans,
     objective=found.objective,
-    n=len(rungs.points),
+    n=len(points),
     conventions={
       **points.conventions,
-      'objective': problem.objective.describe(space),
-      'bootstrap': resampling,
+      'objective': problem.objective.describe(problem.space),
+      'bootstrap': ready.resampling,
       'interval': interval,
       'seed_noise': _seed_noise(rungs),
     },
@@ -120,20 +114,15 @@ def fit_law(
       *said,
       *edges.values(),
       *flat.values(),
-      *form.remarks(params, spans, rungs.points),
+      *form.remarks(params, spans, points),
     ),
     level=level,
-    space=space,
+    space=problem.space,
     converged=found.converged,
     condition=trust.condition(problem, found),
     at_bounds=tuple(edges),
     flat=tuple(flat),
-    domain=domain(
-      {
-        name: rungs.points[name]
-        for name in dict.fromkeys([*form.inputs, *rungs.points.columns])
-      }
-    ),
+    domain=domain(points.columns),
     samples=drawn.samples,
     noise=drawn.noise,
   )
@@ -156,53 +145,16 @@ def main(argv: Sequence[str]) -> None:
   args = flags.FLAGS
   law = known_law(args.law)
   points = source.read_points(args.records, law, source.from_flags(args))
-  fit = fit_law(points, law)
+  fixed = {} if args.chance is None else {'b': args.chance}
+  fit = fit_law(points, law, fixed=fixed)
   write_text(pathlib.Path(args.out), fit.to_json())
+  if args.plots:
+    # Matplotlib takes a second to import.
+    from scaling import plot_fit, plots
+
+    ready = prepare(points, law, fixed=fixed)
+    plots.write(args.plots, plot_fit.plots_of(points, fit, ready))
   print(summary(fit))
-
-
-def _weighted(problem: Problem, rungs: Rungs) -> tuple[Problem, Estimate]:
-  """The problem with weights by noise, and its optimum."""
-  points = problem.points
-  if problem.law.items and np.all(points.stderr > 0):
-    weight_M = noise.item_weights(points.stderr)
-    problem = dataclasses.replace(problem, weight_M=weight_M)
-    return problem, estimate(problem)
-  found = estimate(problem)
-  if np.ptp(rungs.runs) == 0 or len(points) <= problem.free:
-    return problem, found
-  about = noise.measured(problem, _fitted(problem, found), rungs)
-  seeds = rungs.variance * float(np.mean(1 / rungs.runs))
-  misfit = max(about.residual - seeds, 0.0)
-  if not misfit + rungs.variance > 0:
-    return problem, found
-  weight_M = noise.weights(rungs, misfit)
-  problem = dataclasses.replace(problem, weight_M=weight_M)
-  return problem, estimate(problem)
-
-
-def _drawn(
-  problem: Problem,
-  found: Estimate,
-  rungs: Rungs,
-  protocol: str,
-  resamples: int,
-  seed: int,
-) -> resampling.Bootstrap:
-  """Bootstrap refits; none with too few points."""
-  if not trust.enough_points(problem):
-    width = len(problem.law.params)
-    return resampling.Bootstrap(np.empty((0, width)), np.empty(0), 0.0)
-  rng = np.random.default_rng(seed)
-  fitted_M = _fitted(problem, found)
-  about = noise.measured(problem, fitted_M, rungs)
-  if protocol == 'noise':
-    draws = resampling.noise_draws(problem, fitted_M, about, resamples, rng)
-  elif protocol == 'pairs':
-    draws = resampling.pairs_draws(problem, about, resamples, rng)
-  else:
-    draws = resampling.hierarchical_draws(problem, rungs, about, resamples, rng)
-  return resampling.bootstrap(problem, found.theta, draws)
 
 
 def _intervals(
@@ -225,10 +177,6 @@ def _intervals(
   }
 
 
-def _fitted(problem: Problem, found: Estimate) -> np.ndarray:
-  return problem.law.predict(found.params, problem.points.columns)
-
-
 def _seed_noise(rungs: Rungs) -> str:
   if not rungs.freedom:
     return 'not measured'
@@ -238,56 +186,11 @@ def _seed_noise(rungs: Rungs) -> str:
   )
 
 
-def _check(problem: Problem) -> None:
-  law, points = problem.law, problem.points
-  unknown = [name for name in problem.fixed if name not in law.params]
-  if unknown:
-    raise UserError(
-      f'fixed = {unknown[0]}: {law.name} has {", ".join(law.params)}'
-    )
-  absent = [name for name in law.inputs if name not in points.columns]
-  if absent:
-    raise UserError(f'{law.name} needs a column {", ".join(absent)}')
-  columns = {name: points[name] for name in law.inputs}
-  if problem.space == 'log':
-    columns['value'] = points.value
-  for name, column in columns.items():
-    if not np.all(np.isfinite(column) & (column > 0)):
-      raise UserError(f'{name}: a law needs finite numbers above 0')
-  if len(points) < problem.free:
-    raise UserError(
-      f'{len(points)} points for the {problem.free} parameters of '
-      f'{law.name}: add runs'
-    )
-  for name in law.inputs:
-    if np.ptp(np.log(points[name])) < 0.01:
-      raise UserError(
-        f'{name} is the same in all runs: a law in it needs it to vary'
-      )
-
-
-def _check_fixed(problem: Problem, found: Estimate) -> None:
-  law = problem.law
-  for name, value in problem.fixed.items():
-    here = np.array(law.params) == name
-    low, high = (
-      law.natural(np.where(here, edge, found.theta), problem.units)[here][0]
-      for edge in problem.bounds()
-    )
-    if not low <= value <= high:
-      raise UserError(
-        f'fixed {name} = {value}: expected {low:.4g} to {high:.4g}'
-      )
-
-
-def _choose(key: str, value: str, known: Sequence[str]) -> None:
-  if value not in known:
-    raise UserError(f'{key} = {value!r}: choose from {", ".join(known)}')
-
-
 if __name__ == '__main__':
   # Defined here alone: other commands of ours have flags of these names.
   source.define_flags()
   flags.DEFINE_string('law', 'chinchilla', f'one of {", ".join(LAWS)}')
+  flags.DEFINE_float('chance', None, 'score of a guess, the floor b of a law')
   flags.DEFINE_string('out', None, 'JSON file to write', required=True)
+  flags.DEFINE_string('plots', None, 'folder for figures, as PNG')
   command.run_command(main)

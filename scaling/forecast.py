@@ -29,13 +29,14 @@ class Forecast:
   ratios: dict[str, float]  # of the run to the largest fitted one, by column
   warnings: tuple[str, ...]
   samples: np.ndarray  # [R], draws of the run's value
+  shocks: np.ndarray  # [R], the noise in them, of unit size
 
   def to_tree(self) -> dict:
     """All but the draws, as plain data for JSON."""
     tree = {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
-      if field.name != 'samples'
+      if field.name not in ('samples', 'shocks')
     }
     return tree | {'warnings': list(self.warnings)}
 
@@ -43,7 +44,7 @@ class Forecast:
 def from_tree(tree: Mapping[str, Any]) -> Forecast:
   """A forecast as `to_tree` wrote it, without its draws."""
   fields = {**tree, 'warnings': tuple(tree['warnings'])}
-  return Forecast(**fields, samples=np.empty(0))
+  return Forecast(**fields, samples=np.empty(0), shocks=np.empty(0))
 
 
 class ForecastScore(NamedTuple):
@@ -55,7 +56,11 @@ class ForecastScore(NamedTuple):
 
 
 def forecast(
-  fit: Fit, at: Mapping[str, float], *, level: float = 0.9
+  fit: Fit,
+  at: Mapping[str, float],
+  *,
+  level: float = 0.9,
+  items: int | None = None,
 ) -> Forecast:
   """Forecasts the value of a run.
 
@@ -67,6 +72,8 @@ def forecast(
     at: the law's inputs of the run, in the fit's conventions; `flops` beside
       them is checked for how far it lies from the fitted runs.
     level: of the interval.
+    items: that a score will be measured on, whose sampling is then in the
+      interval.
 
   Raises:
     UserError: an input missing, or a number that is not above 0.
@@ -81,7 +88,7 @@ def forecast(
       raise UserError(f'{name} = {number}: expected a number above 0')
   columns = {name: np.array([at[name]]) for name in law.inputs}
   value = law.predict(fit.params_P, columns)[0]
-  samples_R = np.empty(0)
+  samples_R = shock_R = np.empty(0)
   if len(fit.samples):
     shock_R = np.random.default_rng(_SEED).standard_normal(len(fit.noise))
     samples_R = shifted(
@@ -89,8 +96,24 @@ def forecast(
       law.predict(fit.samples, columns)[:, 0],
       fit.noise * shock_R,
     )
+  if items is not None:
+    samples_R = sampled(samples_R, items, np.random.default_rng(_SEED + 1))
   ratios, said = extrapolation(fit, at)
-  return summarize(value, samples_R, level, ratios, [*fit.warnings, *said])
+  told = [*fit.warnings, *said]
+  return summarize(value, samples_R, level, ratios, told, shock_R)
+
+
+def sampled(
+  rate_R: np.ndarray, items: int, rng: np.random.Generator
+) -> np.ndarray:
+  """Shares right of so many items, each right with the given rate.
+
+  Raises:
+    UserError: no items.
+  """
+  if items < 1:
+    raise UserError(f'items = {items}: at least 1')
+  return rng.binomial(items, np.clip(rate_R, 0, 1)) / items
 
 
 def extrapolation(
@@ -118,47 +141,6 @@ def extrapolation(
   return ratios, said
 
 
-def forecast_score(loss: Forecast, fit: Fit, *, items: int) -> Forecast:
-  """Forecasts a task's score through the forecast of the loss.
-
-  Draws of the loss meet draws of the law of the score one by one, so that the
-  interval holds the uncertainty of both (drawn together where
-  `scaling.chain.fit_chain` fitted both), the misfit of the second law and the
-  sampling of the items that the score will be measured on.
-
-  Args:
-    loss: what `forecast` gave for the run.
-    fit: of a law from loss to score.
-    items: that the score will be measured on.
-
-  Raises:
-    UserError: a fit of another kind of law, or no items.
-  """
-  law = known_law(fit.law)
-  if law.inputs != ('loss',):
-    raise UserError(f'{fit.law} is no law from loss to score')
-  if items < 1:
-    raise UserError(f'items = {items}: at least 1')
-  count = min(len(loss.samples), len(fit.samples))
-  samples_R = np.empty(0)
-  if count:
-    expected_R = law.predict(
-      fit.samples[:count], {'loss': loss.samples[:count, None]}
-    )[:, 0]
-    rng = np.random.default_rng(_SEED)
-    misfit_R = fit.noise[:count] * rng.standard_normal(count)
-    rate_R = np.clip(expected_R + misfit_R, 0, 1)
-    samples_R = rng.binomial(items, rate_R) / items
-  _, said = extrapolation(fit, {'loss': loss.value})
-  return summarize(
-    law.predict(fit.params_P, {'loss': loss.value})[0],
-    samples_R,
-    loss.level,
-    loss.ratios,
-    [*loss.warnings, *fit.warnings, *said],
-  )
-
-
 def score_forecast(forecast: Forecast, truth: float) -> ForecastScore:
   """Compares a forecast with the measured value.
 
@@ -180,6 +162,7 @@ def summarize(
   level: float,
   ratios: Mapping[str, float],
   warnings: list[str],
+  shocks_R: np.ndarray | None = None,
 ) -> Forecast:
   """A forecast from its point value and draws; none, no interval."""
   lower = upper = None
@@ -193,4 +176,5 @@ def summarize(
     ratios={name: float(ratio) for name, ratio in ratios.items()},
     warnings=tuple(dict.fromkeys(warnings)),
     samples=samples_R,
+    shocks=np.empty(0) if shocks_R is None else shocks_R,
   )

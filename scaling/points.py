@@ -157,7 +157,10 @@ def scores(
     'items': _array(items),
   }
   return dataclasses.replace(
-    found, columns=found.columns | more, stderr=_array(stderr)
+    found,
+    columns=found.columns | more,
+    stderr=_array(stderr),
+    conventions=found.conventions | {'loss': f'{loss_task}/{loss_metric}'},
   )
 
 

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from configs.errors import UserError
 from configs.sizes import SIZES
 from configs.tree import flatten, to_dataclass
+from scaling.laws import known_law
 from scaling.points import CONVENTIONS
 
 
@@ -61,6 +62,7 @@ class LawConfig:
   """How the law is fitted."""
 
   params: str
+  forms: tuple[str, ...]
   level: float
   resamples: int
 
@@ -70,6 +72,14 @@ class LawConfig:
       raise UserError(
         f'law.params = {self.params!r}: choose from {", ".join(CONVENTIONS)}'
       )
+    if not self.forms:
+      raise UserError('law.forms = (): at least one law')
+    for name in self.forms:
+      law = known_law(name)
+      if (law.value, {*law.inputs}) != ('loss', {'params', 'tokens'}):
+        raise UserError(
+          f'law.forms: {name} is no law of loss by params and tokens'
+        )
     if not 0 < self.level < 1:
       raise UserError(f'law.level = {self.level}: in (0, 1)')
 

@@ -17,11 +17,15 @@ from ml_collections import ConfigDict
 from configs.files import write_bytes, write_text
 from configs.tree import flatten
 from evals.scores import CONFIDENCE, wilson_interval
+from scaling import register
 from scaling.fitted import Fit, fit_from_json
 from scaling.forecast import Forecast, from_tree
-from scaling.plots import loss_figure, residual_figure, score_figure
+from scaling.plot_checks import residual_plot
+from scaling.plot_fit import loss_plot, score_plot
+from scaling.plots import draw
 from scaling.points import average_seeds, points, scores
 from scaling.records import HELD_OUT, LOSS, Record, read_records
+from scaling.verdict import Verdict
 from study import forecasts, ladder, machine, report_figures
 from study.adapt import FINETUNE
 from study.config import StudyConfig, study_config
@@ -84,6 +88,7 @@ class Study:
   fit: Fit | None
   task_fit: Fit | None
   violations: list[str] | None
+  task: Verdict | None  # whether the ladder can tell the task's score
   forecast: Sealed | None
   verdict: dict[str, Any] | None
   adapted: dict[tuple[str, str], dict[str, Any] | None]  # by size and mode
@@ -137,6 +142,7 @@ def read_study(folder: pathlib.Path) -> Study:
     fit=fits[0],
     task_fit=fits[1],
     violations=None if checks is None else checks['violations'],
+    task=None if checks is None else Verdict(**checks['task']),
     forecast=_forecast(config, folder),
     verdict=_json(folder / forecasts.VERDICT),
     adapted={
@@ -153,7 +159,8 @@ def _json(path: pathlib.Path) -> Any:
 
 def _forecast(config: StudyConfig, folder: pathlib.Path) -> Sealed | None:
   """A forecast counts once its digest is there, which is written last."""
-  path, noted = folder / forecasts.FORECAST, folder / forecasts.DIGEST
+  path = folder / forecasts.FORECAST
+  noted = register.seal_of(path)
   if not noted.exists():
     return None
   content = path.read_bytes()
@@ -221,15 +228,17 @@ def _figures(study: Study) -> Iterator[tuple[str, Figure]]:
     flops = sealed.tree['rung']['flops'] if sealed else None
     yield (
       'loss',
-      loss_figure(
-        fitted,
-        study.fit,
-        forecast=loss,
-        flops=flops,
-        truth=truth[0] if truth else None,
+      draw(
+        loss_plot(
+          fitted,
+          study.fit,
+          forecast=loss,
+          flops=flops,
+          truth=truth[0] if truth else None,
+        )
       ),
     )
-    yield 'residuals', residual_figure(fitted, study.fit)
+    yield 'residuals', draw(residual_plot(fitted, study.fit))
   if study.task_fit and records:
     measured = scores(
       records, task=evals.task, metric=evals.metric, shots=evals.shots
@@ -237,8 +246,10 @@ def _figures(study: Study) -> Iterator[tuple[str, Figure]]:
     score = sealed.score if sealed else None
     yield (
       'score',
-      score_figure(
-        measured, study.task_fit, loss=loss, forecast=score, truth=truth
+      draw(
+        score_plot(
+          measured, study.task_fit, loss=loss, forecast=score, truth=truth
+        )
       ),
     )
   if study.curves:

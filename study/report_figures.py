@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 
 from train.metrics import read_metrics
 
-# Okabe and Ito's palette, in the order of scaling.plots, so that a size has
+# Okabe and Ito's palette, in the order of scaling.plot_data, so that a size has
 # one colour throughout a report.
 _COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9', '#E69F00')
 _FONT = 11  # points, on a figure of 4.8 inches: 11 px on a phone

@@ -7,7 +7,7 @@ import numpy as np
 
 from scaling.law import Array, Law, join, namespace, parts, split
 from scaling.points import Points
-from scaling.projection import grid
+from scaling.projection import grid, project
 
 
 class Sigmoid(Law):
@@ -92,4 +92,59 @@ class Sigmoid(Law):
     return said
 
 
+class ExponentialError(Law):
+  """error(L) = eps - k exp(-gamma L).
+
+  Gadre et al. 2024, arXiv:2403.08540, equation 5: the error of a task, or its
+  mean over tasks, from the loss; eps is the error of a model that learned
+  nothing. The paper fits it by least squares.
+  """
+
+  name = 'exponential_error'
+  params = ('k', 'gamma', 'eps')
+  inputs = ('loss',)
+  value = 'error'
+  space = 'linear'
+  items = True
+  delta = np.inf
+  magnitudes = ('k',)
+
+  def units(
+    self, columns: Mapping[str, np.ndarray], value: np.ndarray
+  ) -> dict[str, float]:
+    """An error is a share already."""
+    return {**super().units(columns, np.ones(1)), 'value': 1.0}
+
+  def curve(self, theta_P: Array, x: Mapping[str, Array]) -> Array:
+    # The first parameter is the fall at the centre of the data, k e^-gamma.
+    fall, gamma, eps = split(theta_P)
+    return eps - fall * namespace(gamma).exp(-gamma * (x['loss'] - 1))
+
+  def bounds(
+    self, x: Mapping[str, np.ndarray], y: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Falls up to one and rates in terms of the span of the losses."""
+    span = np.ptp(x['loss'])
+    return np.array([0.0, 0.02 / span, 0.0]), np.array([1.0, 30.0 / span, 1.0])
+
+  def candidates(
+    self, x: Mapping[str, np.ndarray], y: np.ndarray
+  ) -> np.ndarray:
+    gamma = np.geomspace(0.03, 20.0, 64) / np.ptp(x['loss'])
+    fall = -np.exp(-gamma[:, None] * (x['loss'] - 1))
+    terms = project(np.stack([fall, np.ones_like(fall)], axis=-1), y)
+    return np.column_stack([terms[:, 0], gamma, terms[:, 1]])
+
+  def natural(self, theta_P: Array, units: Mapping[str, Any]) -> Array:
+    fall, gamma, eps = parts(theta_P)
+    k = fall * namespace(gamma).exp(gamma)
+    return join(k, gamma / units['loss'], eps)
+
+  def scaled(self, params_P: Array, units: Mapping[str, Any]) -> Array:
+    k, gamma, eps = parts(params_P)
+    gamma = gamma * units['loss']
+    return join(k * namespace(gamma).exp(-gamma), gamma, eps)
+
+
 SIGMOID = Sigmoid()
+EXPONENTIAL_ERROR = ExponentialError()

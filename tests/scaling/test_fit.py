@@ -125,12 +125,20 @@ def test_command_writes_a_fit(tmp_path, points):
   runs.write_text(
     'params,tokens,loss\n' + ''.join(f'{n},{d},{v}\n' for n, d, v in rows)
   )
-  ended = _command(f'--records={runs}', '--law=chinchilla', f'--out={out}')
+  ended = _command(
+    f'--records={runs}',
+    '--law=kaplan_tokens_offset',
+    f'--out={out}',
+    f'--plots={tmp_path}',
+  )
   assert ended.returncode == 0, ended.stderr
-  assert 'chinchilla fitted to 14 points' in ended.stdout
+  assert 'kaplan_tokens_offset fitted to 14 points' in ended.stdout
   fit = fit_from_json(out.read_text())
-  assert fit.params == pytest.approx(fit_law(points).params, rel=1e-4)
+  again = fit_law(points, 'kaplan_tokens_offset')
+  assert fit.params == pytest.approx(again.params, rel=1e-4)
   assert fit.conventions['params'] == 'as given'
+  drawn = {path.name for path in tmp_path.glob('*.png')}
+  assert {'curve.png', 'residuals.png', 'profile_E.png'} <= drawn
 
 
 def test_command_names_a_mistake_in_one_line(tmp_path):

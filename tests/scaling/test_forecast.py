@@ -6,7 +6,7 @@ import pytest
 
 from configs.errors import UserError
 from scaling.fit import fit_law
-from scaling.forecast import forecast, forecast_score, score_forecast
+from scaling.forecast import forecast, score_forecast
 
 N, D = 1.58e6, 6.4e6
 
@@ -24,15 +24,6 @@ def fit(truth, ladder):
 @pytest.fixture(scope='module')
 def loss(fit):
   return forecast(fit, run(N, D))
-
-
-@pytest.fixture(scope='module')
-def task(as_scores):
-  x = np.linspace(2.5, 4.5, 14)
-  score = 0.6 / (1 + np.exp(3 * (x - 3.0))) + 0.25
-  return fit_law(
-    as_scores(x, score), 'sigmoid', fixed={'b': 0.25}, resamples=400
-  )
 
 
 def test_value_and_ratios(fit, loss, law):
@@ -72,29 +63,12 @@ def test_the_noise_of_the_run_itself_is_in_the_interval(fit):
   )
 
 
-def test_without_intervals_there_is_a_value_alone(truth, ladder, task):
+def test_without_intervals_there_is_a_value_alone(truth, ladder):
   few = fit_law(ladder(truth).take(range(9)), delta=math.inf)
   alone = forecast(few, run(N, D))
   assert (alone.lower, alone.upper) == (None, None)
   assert any('no interval' in text for text in alone.warnings)
   assert score_forecast(alone, alone.value) == (0.0, None, None)
-  assert forecast_score(alone, task, items=1000).lower is None
-
-
-def test_a_chain_holds_the_uncertainty_of_both(loss, task):
-  score = forecast_score(loss, task, items=1000)
-  expected = 0.6 / (1 + np.exp(3 * (loss.value - 3.0))) + 0.25
-  assert score.value == pytest.approx(expected, rel=1e-3)
-  assert score.lower < score.value < score.upper
-  # By the delta method: slope times the loss's spread, and the items.
-  a = 1 / (1 + np.exp(3 * (loss.value - 3.0)))
-  slope = 0.6 * 3 * a * (1 - a)
-  least = math.hypot(
-    slope * np.std(loss.samples), math.sqrt(expected * (1 - expected) / 1000)
-  )
-  assert 0.9 * least < np.std(score.samples) < 2 * least
-  few_items = forecast_score(loss, task, items=50)
-  assert few_items.upper - few_items.lower > score.upper - score.lower
 
 
 def test_score_of_a_forecast_by_hand(loss):
@@ -120,14 +94,3 @@ def test_score_of_a_forecast_by_hand(loss):
 def test_mistakes_are_named(fit, arguments, message):
   with pytest.raises(UserError, match=message):
     forecast(fit, arguments)
-
-
-def test_fits_of_the_wrong_kind_are_named(fit, loss, task):
-  with pytest.raises(UserError, match='a forecast of sigmoid needs loss'):
-    forecast(task, run(N, D))
-  with pytest.raises(UserError, match='chinchilla is no law from loss'):
-    forecast_score(loss, fit, items=10)
-  with pytest.raises(UserError, match='items = 0'):
-    forecast_score(loss, task, items=0)
-  with pytest.raises(UserError, match='truth = 0'):
-    score_forecast(loss, 0)

@@ -1,113 +1,188 @@
 import io
-import math
+import itertools
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
 import pytest
+from matplotlib import _pylab_helpers
 
-from scaling import plots
-from scaling.fit import fit_law
-from scaling.forecast import forecast, forecast_score
+from scaling import plot_data, plots
+from scaling.plot_data import (
+  FORECAST,
+  LAW,
+  SHADE,
+  TRUTH,
+  Axis,
+  Band,
+  Bars,
+  Figure,
+  Line,
+  Markers,
+  Rule,
+  series,
+)
 
-N, D = 1.58e6, 6.4e6
-
-
-@pytest.fixture(scope='module')
-def points(truth, ladder):
-  return ladder(truth, 0.003, np.random.default_rng(0))
-
-
-@pytest.fixture(scope='module')
-def fit(points):
-  return fit_law(points, delta=math.inf, resamples=50)
-
-
-@pytest.fixture(scope='module')
-def loss(fit):
-  return forecast(fit, {'params': N, 'tokens': D, 'flops': 6 * N * D})
-
-
-@pytest.fixture(scope='module')
-def scores(as_scores):
-  x = np.linspace(2.5, 4.5, 14)
-  score = 0.6 / (1 + np.exp(3 * (x - 3.0))) + 0.25
-  return as_scores(x, score, 0.015)
+X = np.array([1e18, 4e18, 2e19])
+Y = np.array([3.0, 2.8, 2.5])
+AT = np.array([1e20]), np.array([2.3])
 
 
-def _labels(figure):
-  return [text.get_text() for text in figure.legends[0].get_texts()]
+@pytest.fixture
+def figure():
+  """Every kind of layer, on log axes."""
+  return Figure(
+    Axis('compute', 'log'),
+    Axis('loss', 'log'),
+    (
+      Band(X, Y - 0.1, Y + 0.2, 'band', SHADE),
+      Line(X, Y, 'law', LAW),
+      Line(X, 1.1 * Y, '', series(1)),
+      Markers(X, Y, 'runs', series(0)),
+      Bars(*AT, AT[1] - 0.2, AT[1] + 0.1, 'forecast', FORECAST),
+      Markers(*AT, 'truth', TRUTH),
+      Rule('y', 2.4, 'floor'),
+      Rule('x', 5e18, ''),
+    ),
+    title='all of it',
+  )
 
 
-def _renders(figure):
+def test_layers_hold_the_numbers_of_the_description(figure):
+  (axes,) = plots.draw(figure).axes
+  law, size, runs, forecast, *caps, truth, floor, cut = axes.lines
+  for line, x, y in (
+    (law, X, Y),
+    (size, X, 1.1 * Y),
+    (runs, X, Y),
+    (forecast, *AT),
+    (truth, *AT),
+  ):
+    np.testing.assert_array_equal(line.get_xdata(), x)
+    np.testing.assert_array_equal(line.get_ydata(), y)
+  assert set(floor.get_ydata()) == {2.4}
+  assert set(cut.get_xdata()) == {5e18}
+  ends = [cap.get_ydata().item() for cap in caps]
+  assert ends == pytest.approx([2.1, 2.4])
+  area, bars = axes.collections
+  outline = area.get_paths()[0].vertices
+  for x, low, high in zip(X, Y - 0.1, Y + 0.2, strict=True):
+    there = outline[outline[:, 0] == x][:, 1]
+    assert (np.min(there), np.max(there)) == pytest.approx((low, high))
+  np.testing.assert_allclose(bars.get_segments()[0][:, 1], [2.1, 2.4])
+
+
+def test_axes_labels_and_scales(figure):
+  drawn = plots.draw(figure)
+  (axes,) = drawn.axes
+  assert (axes.get_xlabel(), axes.get_ylabel()) == ('compute', 'loss')
+  assert axes.get_xscale() == axes.get_yscale() == 'log'
+  assert axes.get_title() == 'all of it'
+  labels = [text.get_text() for text in drawn.legends[0].get_texts()]
+  assert labels == ['band', 'law', 'runs', 'forecast', 'truth', 'floor']
+
+
+def test_a_reversed_axis_falls(figure):
+  reversed_ = Figure(Axis('loss', reversed=True), Axis('score'), figure.layers)
+  (axes,) = plots.draw(reversed_).axes
+  left, right = axes.get_xlim()
+  assert left > right
+  assert axes.get_xscale() == 'linear'
+  low, high = axes.get_ylim()
+  assert low < high
+
+
+def test_styles_differ_without_colour():
+  layers = tuple(Markers(X + i, Y, f'series {i}', series(i)) for i in range(9))
+  (axes,) = plots.draw(Figure(Axis('x'), Axis('y'), layers)).axes
+  assert len({line.get_marker() for line in axes.lines}) == 9
+  lines = tuple(Line(X, Y, f'{i}', series(i)) for i in range(4))
+  (axes,) = plots.draw(Figure(Axis('x'), Axis('y'), lines)).axes
+  assert len({line.get_linestyle() for line in axes.lines}) == 4
+
+
+def test_forecast_is_an_open_diamond_and_truth_a_star(figure):
+  (axes,) = plots.draw(figure).axes
+  forecast, truth = axes.lines[3], axes.lines[-3]
+  assert forecast.get_marker() == 'D'
+  assert matplotlib.colors.to_hex(forecast.get_markerfacecolor()) == '#ffffff'
+  assert truth.get_marker() == '*'
+  assert truth.get_markersize() > axes.lines[2].get_markersize()
+
+
+def test_markers_shrink_in_a_crowd():
+  sizes = []
+  for count in (plot_data.CROWD - 1, plot_data.CROWD):
+    x = np.arange(1.0, count + 1)
+    layer = Markers(x, x, 'runs', series(0))
+    (axes,) = plots.draw(Figure(Axis('x'), Axis('y'), (layer,))).axes
+    sizes.append(axes.lines[0].get_markersize())
+  assert sizes[1] < sizes[0]
+
+
+@pytest.mark.parametrize(
+  'low, high, expected',
+  [
+    (2.4, 4.0, ['2.5', '3', '3.5', '4']),
+    (1e18, 6e19, ['1e18', '2e18', '5e18', '1e19', '2e19', '5e19']),
+    (1e18, 1e20, ['1e18', '3e18', '1e19', '3e19', '1e20']),
+    (1e-6, 0.01, ['1e−6', '1e−5', '0.0001', '0.001', '0.01']),
+    (1e16, 1e22, ['1e16', '1e17', '1e18', '1e19', '1e20', '1e21', '1e22']),
+  ],
+)
+def test_ticks_of_log_axes_are_round_and_few(low, high, expected):
+  x = np.geomspace(low, high, 5)
+  layer = Line(x, x, 'law', LAW)
+  drawn = plots.draw(Figure(Axis('x', 'log'), Axis('y'), (layer,)))
+  drawn.canvas.draw()
+  axis = drawn.axes[0].xaxis
+  shown = [
+    label.get_text()
+    for label, place in zip(
+      axis.get_ticklabels(), axis.get_ticklocs(), strict=True
+    )
+    if 0.999 * low <= place <= 1.001 * high
+  ]
+  assert set(shown) <= set(expected)
+  assert len(shown) >= 3
+  # No two labels overlap.
+  boxes = [
+    label.get_window_extent()
+    for label in axis.get_ticklabels()
+    if label.get_text()
+  ]
+  boxes.sort(key=lambda box: box.x0)
+  assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_letters_can_be_read_on_a_phone(figure):
+  drawn = plots.draw(figure)
   target = io.BytesIO()
-  figure.savefig(target, format='png')
+  drawn.savefig(target, format='png')
   assert target.getvalue().startswith(b'\x89PNG')
   # Letters of 11 px at 360 px of width.
-  assert figure.get_figwidth() * 72 <= 360
-  assert all(
-    text.get_fontsize() >= 10 for text in figure.legends[0].get_texts()
-  )
-
-
-def test_loss_figure_shows_points_frontier_forecast_and_truth(
-  points, fit, loss
-):
-  figure = plots.loss_figure(
-    points, fit, forecast=loss, flops=6 * N * D, truth=2.8
-  )
-  (axes,) = figure.axes
-  assert axes.get_xlabel() == 'training compute (FLOPs)'
-  assert axes.get_ylabel() == 'held-out loss (nats per token)'
-  labels = _labels(figure)
-  assert '25k parameters' in labels
-  assert {
-    'efficient frontier',
-    'forecast, 90% interval',
-    'measured after the forecast',
-  } <= set(labels)
-  markers = [
-    line.get_marker()
-    for line in axes.lines
-    if str(line.get_label()).endswith('parameters')
+  assert drawn.get_figwidth() * 72 <= 360
+  (axes,) = drawn.axes
+  letters = [
+    *drawn.legends[0].get_texts(),
+    *axes.get_xticklabels(),
+    axes.xaxis.label,
+    axes.title,
   ]
-  assert len(set(markers)) == len(markers) == 5
-  _renders(figure)
+  assert min(text.get_fontsize() for text in letters) >= 10
+  width, height = drawn.canvas.get_width_height()
+  box = drawn.legends[0].get_window_extent()
+  assert box.x0 >= 0 and box.x1 <= width
+  assert box.y0 >= 0 and box.y1 < height
 
 
-def test_many_sizes_are_one_series(as_points, truth, law):
-  n = np.geomspace(1e4, 1e6, 24)
-  d = np.tile([1e6, 2e6, 4e6], 8)
-  points = as_points(n, d, law(truth, n, d))
-  fit = fit_law(points, delta=math.inf, resamples=20)
-  labels = _labels(plots.loss_figure(points, fit))
-  assert labels[0] == 'runs'
-  assert len(labels) == 3
-
-
-def test_score_figure_shows_bars_law_and_forecast(scores, loss):
-  fit = fit_law(scores, 'sigmoid', fixed={'b': 0.25}, resamples=50)
-  score = forecast_score(loss, fit, items=1000)
-  figure = plots.score_figure(
-    scores, fit, loss=loss, forecast=score, truth=(2.8, 0.6)
-  )
-  (axes,) = figure.axes
-  assert axes.get_ylabel() == 'choice/accuracy (share right)'
-  left, right = axes.get_xlim()
-  assert left > right  # better to the right
-  assert 'chance' in _labels(figure)
-  _renders(figure)
-
-
-def test_residual_figure_is_in_per_cent(points, fit):
-  figure = plots.residual_figure(points, fit)
-  (axes,) = figure.axes
-  shown = np.concatenate([line.get_ydata() for line in axes.lines[:-1]])
-  assert 0.05 < np.std(shown) < 1
-  assert '(%)' in axes.get_ylabel()
-  _renders(figure)
-
-
-def test_global_state_is_left_alone(points, fit):
+def test_global_state_is_left_alone(figure):
   before = dict(matplotlib.rcParams)
-  plots.residual_figure(points, fit)
+  plots.draw(figure)
   assert dict(matplotlib.rcParams) == before
+  assert not _pylab_helpers.Gcf.figs
+
+
+def test_no_labels_no_legend():
+  layer = Line(X, Y, '', LAW)
+  assert not plots.draw(Figure(Axis('x'), Axis('y'), (layer,))).legends

@@ -10,11 +10,12 @@ import pytest
 
 from configs import study as configs
 from configs.tree import with_overrides
-from scaling.fit import fit_law
-from scaling.forecast import forecast, forecast_score, score_forecast
+from scaling.chain import fit_chain, forecast_chain
+from scaling.forecast import score_forecast
 from scaling.ladder_checks import violations
 from scaling.points import average_seeds, points, scores
 from scaling.records import Record, write_records
+from scaling.verdict import verdict
 from study import ladder, report
 from study.config import study_config
 
@@ -141,22 +142,21 @@ def made():
   held_out = ladder.heldout_rung(config)
   before = [record for rung in fitted for record in _records(rung, rng)]
   after = list(_records(held_out, rng))
-  fit = fit_law(points(before), resamples=200, level=0.9)
-  task_fit = fit_law(
+  chain = fit_chain(
+    points(before),
     scores(before, task='continuation', metric='acc_mutual_info'),
-    'sigmoid',
     fixed={'b': 0.25},
     resamples=200,
   )
-  loss = forecast(
-    fit,
+  loss, score = forecast_chain(
+    chain,
     {
       'params': after[0].params_non_embedding,
       'tokens': after[0].tokens,
       'flops': after[0].flops,
     },
+    items=ITEMS,
   )
-  score = forecast_score(loss, task_fit, items=ITEMS)
   rungs = average_seeds(points(before), ('params', 'tokens')).points
   sealed = json.dumps(
     {
@@ -168,8 +168,8 @@ def made():
         'params': after[0].params_non_embedding,
         'flops': after[0].flops,
       },
-      'law': 'chinchilla',
-      'records_sha256': '0' * 64,
+      'laws': {},
+      'data_sha256': '0' * 64,
       'task': 'continuation',
       'metric': 'acc_mutual_info',
       'loss': loss.to_tree(),
@@ -178,7 +178,7 @@ def made():
   )
   digest = hashlib.sha256(sealed.encode()).hexdigest()
   truth = after[0].value, after[3].value
-  verdict = {'forecast_sha256': digest} | {
+  judged = {'forecast_sha256': digest} | {
     kind: {
       'forecast': told.value,
       'truth': value,
@@ -194,12 +194,17 @@ def made():
     'held_out': held_out,
     'before': before,
     'after': after,
-    'fit': fit.to_json(),
-    'task_fit': task_fit.to_json(),
+    'fit': chain.loss.to_json(),
+    'task_fit': chain.score.to_json(),
     'violations': violations(rungs),
+    'task': verdict(
+      scores(before, task='continuation', metric='acc_mutual_info'),
+      chain.score,
+      score,
+    )._asdict(),
     'forecast': sealed,
     'digest': digest,
-    'verdict': verdict,
+    'verdict': judged,
   }
 
 
@@ -239,7 +244,10 @@ def _write(folder, made, stage):
     return
   put('fit.json', made['fit'])
   put('task_fit.json', made['task_fit'])
-  put('checks.json', {'violations': made['violations']})
+  put(
+    'checks.json',
+    {'violations': made['violations'], 'task': made['task']},
+  )
   put('forecast.json', made['forecast'])
   put('forecast.sha256', made['digest'] + '\n')
   if stage == 2:

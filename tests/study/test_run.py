@@ -8,6 +8,7 @@ import pytest
 from configs import study as studies
 from configs.errors import UserError
 from configs.tree import with_overrides
+from scaling import register
 from scaling.records import read_records
 from study import forecasts, ladder, measure
 from study import run as studies_run
@@ -64,12 +65,14 @@ def test_every_rung_is_trained_scored_and_noted(tiny_study, finished):
 
 
 def test_the_forecast_is_older_than_the_run_it_predicts(tiny_study, finished):
-  digest = (finished / forecasts.DIGEST).read_text().strip()
+  digest = register.seal_of(finished / forecasts.FORECAST).read_text().strip()
   content = (finished / forecasts.FORECAST).read_bytes()
   assert hashlib.sha256(content).hexdigest() == digest
   rung = ladder.heldout_rung(study_config(tiny_study))
   run = finished / measure.RUNS / rung.name
-  forecast_time = (finished / forecasts.DIGEST).stat().st_mtime_ns
+  forecast_time = (
+    register.seal_of(finished / forecasts.FORECAST).stat().st_mtime_ns
+  )
   assert forecast_time < (run / workdir.CONFIG).stat().st_mtime_ns
   # Its checkpoint proves the order: it holds the digest.
   meta = checkpoint.load_meta(checkpoint.find(run))
@@ -85,7 +88,9 @@ def test_the_forecast_knows_nothing_of_the_heldout_rung(tiny_study, finished):
     for record in read_records(finished / studies_run.RECORDS)
     if record.run != rung.name
   ]
-  again = forecasts.fits(study_config(tiny_study), records)[0]
+  config = study_config(tiny_study)
+  chains, _ = forecasts.fits(config, *forecasts.measured(config, records))
+  again = chains[0].loss
   assert again.params == fit['params']
 
 
@@ -118,7 +123,7 @@ def test_a_finished_study_trains_nothing_again(
 def test_a_changed_forecast_is_refused(tiny_study, finished):
   path = finished / forecasts.FORECAST
   content = path.read_bytes()
-  path.write_bytes(content.replace(b'"law"', b'"lax"'))
+  path.write_bytes(content.replace(b'"rung"', b'"rang"'))
   try:
     with pytest.raises(UserError, match='a forecast cannot be changed'):
       studies_run.run(tiny_study, finished)
