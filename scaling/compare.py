@@ -128,8 +128,13 @@ def main(argv: Sequence[str]) -> None:
   """Reads records, compares, writes the result and prints the table."""
   del argv
   args = flags.FLAGS
+  law = known_law(args.laws[0])
   points = source.read_points(
-    args.records, known_law(args.laws[0]), source.from_flags(args)
+    args.records,
+    source.from_flags(args),
+    inputs=law.inputs,
+    value=law.value,
+    items=law.items,
   )
   found = compare(points, args.laws, cutoffs=args.cutoffs)
   write_json(pathlib.Path(args.out), found.to_tree())

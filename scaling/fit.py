@@ -11,14 +11,21 @@ from absl import flags
 from configs import command
 from configs.files import write_text
 from scaling import bootstrap, intervals, source, trust
+from scaling.envelope import fit_envelope
 from scaling.estimate import Estimate
 from scaling.fitted import Fit, domain
+from scaling.isoflop import fit_isoflop
 from scaling.law import Law
 from scaling.laws import LAWS, known_law
+from scaling.laws.broken import BROKEN
 from scaling.points import Points, Rungs
 from scaling.ready import Ready, choose, prepare
+from scaling.select_breaks import select_breaks
 
 INTERVALS = ('percentile', 'bca')
+APPROACHES = {'envelope': fit_envelope, 'isoflop': fit_isoflop}
+SELECTED = 'broken'  # with as many breaks as fit and forecast better
+_TOLD = 3  # runs of most influence, in a summary
 
 
 def fit_law(
@@ -125,6 +132,7 @@ def conclude(
     domain=domain(points.columns),
     samples=drawn.samples,
     noise=drawn.noise,
+    influence=() if influence is None else influence.rows(form.params),
   )
 
 
@@ -135,6 +143,11 @@ def summary(fit: Fit) -> str:
     low, high = fit.intervals.get(name, (None, None))
     span = '' if low is None else f'  [{low:.5g}, {high:.5g}]'
     lines.append(f'  {name:<6}{value:.5g}{span}')
+  most = sorted(fit.influence, key=lambda row: -row['fall'])[:_TOLD]
+  lines += [
+    f'  without {row["run"]} the objective is {row["fall"]:.0%} lower'
+    for row in most
+  ]
   lines += [f'warning: {text}' for text in fit.warnings]
   return '\n'.join(lines)
 
@@ -143,17 +156,34 @@ def main(argv: Sequence[str]) -> None:
   """Reads records, fits, writes the fit and prints it."""
   del argv
   args = flags.FLAGS
-  law = known_law(args.law)
-  points = source.read_points(args.records, law, source.from_flags(args))
-  fixed = {} if args.chance is None else {'b': args.chance}
-  fit = fit_law(points, law, fixed=fixed)
+  # Matplotlib takes a second to import.
+  from scaling import plot_fit, plots
+
+  chosen = source.from_flags(args)
+  if args.law in APPROACHES:
+    points = source.read_points(args.records, chosen, inputs=('flops',))
+    found = APPROACHES[args.law](points)
+    fit, figures = found.fit, plot_fit.plots_of_allocation(found)
+  else:
+    law = BROKEN[0] if args.law == SELECTED else known_law(args.law)
+    points = source.read_points(
+      args.records,
+      chosen,
+      inputs=law.inputs,
+      value=law.value,
+      items=law.items,
+    )
+    if args.law == SELECTED:
+      law = select_breaks(points)
+    fixed = {} if args.chance is None else {'b': args.chance}
+    fit = fit_law(points, law, fixed=fixed)
+    figures = {}
+    if args.plots:
+      ready = prepare(points, law, fixed=fixed)
+      figures = plot_fit.plots_of(points, fit, ready)
   write_text(pathlib.Path(args.out), fit.to_json())
   if args.plots:
-    # Matplotlib takes a second to import.
-    from scaling import plot_fit, plots
-
-    ready = prepare(points, law, fixed=fixed)
-    plots.write(args.plots, plot_fit.plots_of(points, fit, ready))
+    plots.write(args.plots, figures)
   print(summary(fit))
 
 
@@ -189,7 +219,11 @@ def _seed_noise(rungs: Rungs) -> str:
 if __name__ == '__main__':
   # Defined here alone: other commands of ours have flags of these names.
   source.define_flags()
-  flags.DEFINE_string('law', 'chinchilla', f'one of {", ".join(LAWS)}')
+  flags.DEFINE_string(
+    'law',
+    'chinchilla',
+    f'one of {", ".join((*LAWS, SELECTED, *APPROACHES))}',
+  )
   flags.DEFINE_float('chance', None, 'score of a guess, the floor b of a law')
   flags.DEFINE_string('out', None, 'JSON file to write', required=True)
   flags.DEFINE_string('plots', None, 'folder for figures, as PNG')

@@ -38,6 +38,7 @@ class Fit:
   domain: dict[str, tuple[float, float]]  # smallest and largest fitted input
   samples: np.ndarray  # [R, P]
   noise: np.ndarray  # [R]
+  influence: tuple[dict[str, Any], ...] = ()  # what is fitted without each run
 
   @property
   def params_P(self) -> np.ndarray:
@@ -66,7 +67,7 @@ def fit_from_json(text: str) -> Fit:
     samples, noise = tree.pop('samples'), tree.pop('noise')
     for key in ('intervals', 'domain'):
       tree[key] = {name: (low, high) for name, (low, high) in tree[key].items()}
-    for key in ('warnings', 'at_bounds', 'flat'):
+    for key in ('warnings', 'at_bounds', 'flat', 'influence'):
       tree[key] = tuple(tree[key])
     if tree['condition'] is None:
       tree['condition'] = math.inf

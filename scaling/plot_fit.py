@@ -4,18 +4,33 @@ import dataclasses
 
 import numpy as np
 
+from scaling.allocation import AXES, Allocation
 from scaling.fitted import Fit
 from scaling.forecast import Forecast
 from scaling.frontier import flops_per_token, frontier
+from scaling.isoflop import predict
 from scaling.laws import known_law
 from scaling.plot_checks import profile_plot, residual_plot
-from scaling.plot_data import LAW, Bars, Figure, Layer, Line, Markers, Rule
+from scaling.plot_data import (
+  LAW,
+  SHADE,
+  Axis,
+  Band,
+  Bars,
+  Figure,
+  Layer,
+  Line,
+  Markers,
+  Rule,
+  series,
+)
 from scaling.plot_parts import (
   band,
   forecast_point,
   groups,
   input_axis,
   measured,
+  named,
   notes,
   stacked,
   truth_point,
@@ -192,6 +207,34 @@ def plots_of(
         curve = profile(ready, name, level=fit.level)
         found[f'profile_{name}'] = profile_plot(curve, name)
   return found
+
+
+def plots_of_allocation(found: Allocation) -> dict[str, Figure]:
+  """The best params and tokens against compute: optima, law and band."""
+  optima, fit = found.optima, found.fit
+  flops = np.geomspace(np.min(optima.flops), np.max(optima.flops), _GRID)
+  law = predict(fit, flops)
+  figures = {}
+  for name in AXES:
+    layers: list[Layer] = []
+    span = getattr(law, f'{name}_interval')
+    if span is not None:
+      low, high = span
+      label = f'{fit.level:.0%} band of the law'
+      layers.append(Band(flops, low, high, label, SHADE))
+    layers.append(Line(flops, getattr(law, name), f'{fit.law} law', LAW))
+    best = getattr(optima, name)
+    reach = np.exp(getattr(optima, f'{name}_stderr'))
+    label = 'optima, one standard error'
+    layers.append(
+      Bars(optima.flops, best, best / reach, best * reach, label, series(0))
+    )
+    figures[name] = Figure(
+      Axis(named('flops'), 'log'),
+      Axis(f'best {named(name)}', 'log'),
+      tuple(layers),
+    )
+  return figures
 
 
 def _curve(points: Points, fit: Fit, beyond: list[float]) -> list[Layer]:

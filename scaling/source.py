@@ -9,7 +9,6 @@ from absl import flags
 
 from configs.errors import UserError
 from scaling import table
-from scaling.law import Law
 from scaling.points import CONVENTIONS, Points, points, scores
 from scaling.records import HELD_OUT, LOSS, read_records
 
@@ -25,15 +24,29 @@ class Selection:
   shots: int = 0
 
 
-def read_points(path: str, law: Law, chosen: Selection) -> Points:
-  """The points of a law from a CSV, by its name, or from records.
+def read_points(
+  path: str,
+  chosen: Selection,
+  *,
+  inputs: Sequence[str],
+  value: str = 'loss',
+  items: bool = False,
+) -> Points:
+  """Points from a CSV, by its name, or from records.
+
+  Args:
+    path: of the file.
+    chosen: which of its numbers.
+    inputs: columns that a law is a function of.
+    value: column of a CSV that is fitted.
+    items: whether records are scores, each with the loss of its run.
 
   Raises:
     UserError: no such file, or a column, key or number that cannot be.
   """
   if Path(path).suffix != '.csv':
     records = read_records(path)
-    view = scores if law.items else points
+    view = scores if items else points
     return view(
       records,
       params=chosen.params,
@@ -44,8 +57,8 @@ def read_points(path: str, law: Law, chosen: Selection) -> Points:
   try:
     return table.from_columns(
       table.read_csv(Path(path), _renamed(chosen.columns)),
-      law.inputs,
-      law.value,
+      inputs,
+      value,
     )
   except UserError as error:
     told = str(error)

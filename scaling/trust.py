@@ -1,7 +1,7 @@
 """Reasons not to trust a fit, as lines of text."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -25,6 +25,19 @@ class Influence(NamedTuple):
   runs: tuple[str, ...]  # names of the M runs
   params: np.ndarray  # [M, P], fitted without each
   fall: np.ndarray  # [M], share of the objective that goes with each
+
+  def rows(self, names: Sequence[str]) -> tuple[dict[str, Any], ...]:
+    """One run each as plain data, with the parameters' names."""
+    return tuple(
+      {
+        'run': run,
+        'fall': float(fall),
+        'params': dict(zip(names, params.tolist(), strict=True)),
+      }
+      for run, params, fall in zip(
+        self.runs, self.params, self.fall, strict=True
+      )
+    )
 
 
 def enough_points(problem: Problem) -> bool:

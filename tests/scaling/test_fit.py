@@ -1,5 +1,7 @@
 import json
 import math
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -148,3 +150,45 @@ def test_command_names_a_mistake_in_one_line(tmp_path):
   assert ended.stderr.count('\n') == 1
   assert 'no such file' in ended.stderr
   assert not out.exists()
+
+
+def test_command_finds_frontiers_and_selects_breaks(tmp_path, law, truth):
+  runs, out = tmp_path / 'runs.csv', tmp_path / 'fit.json'
+  rows = ['C,N,L']
+  for flops in np.geomspace(1e17, 1e19, 4):
+    for n in np.sqrt(flops / 120) * np.geomspace(0.3, 3, 7):
+      rows.append(f'{flops},{n},{law(truth, n, flops / 6 / n)}')
+  runs.write_text('\n'.join(rows))
+  shared = (f'--records={runs}', f'--out={out}', f'--plots={tmp_path}')
+  ended = _command(
+    *shared, '--law=isoflop', '--columns=flops=C,params=N,loss=L'
+  )
+  assert ended.returncode == 0, ended.stderr
+  exponents = fit_from_json(out.read_text()).params
+  # N* goes as C^(beta / (alpha + beta)), a parabola's bias aside.
+  assert exponents['a'] == pytest.approx(0.42 / 0.82, abs=0.02)
+  assert (tmp_path / 'params.png').exists()
+  ended = _command(*shared, '--law=broken', '--columns=tokens=C,loss=L')
+  assert ended.returncode == 0, ended.stderr
+  assert fit_from_json(out.read_text()).law == 'broken_0'
+
+
+def test_influence_is_reported_of_every_run(points, fit):
+  assert len(fit.influence) == 14
+  assert set(fit.influence[0]['params']) == set(fit.params)
+  assert fit.influence[0]['run'] == 'N = 2.5e+04 at 8e+05 tokens'
+  most = max(fit.influence, key=lambda row: row['fall'])
+  assert f'without {most["run"]} the objective is' in summary(fit)
+
+
+def test_the_docs_five_lines_fit_a_pandas_frame(tmp_path, monkeypatch, points):
+  path = pathlib.Path(__file__).parents[2] / 'docs/laws.md'
+  (block,) = re.findall(r'```python\n(.*?)```', path.read_text(), re.DOTALL)
+  rows = zip(points['params'], points['tokens'], points.value, strict=True)
+  (tmp_path / 'runs.csv').write_text(
+    'N,D,loss\n' + ''.join(f'{n},{d},{v}\n' for n, d, v in rows)
+  )
+  monkeypatch.chdir(tmp_path)
+  found = {}
+  exec(block, found)
+  assert found['fit'].n == 14

@@ -8,6 +8,7 @@ from scaling.chain import fit_chain, forecast_chain
 from scaling.fit import fit_law
 from scaling.forecast import forecast
 from scaling.frontier import frontier
+from scaling.isoflop import fit_isoflop, predict
 from scaling.laws import known_law
 from scaling.plot_data import Band, Bars, Line, Markers, Rule
 from scaling.plot_fit import (
@@ -15,6 +16,7 @@ from scaling.plot_fit import (
   curve_plot,
   loss_plot,
   plots_of,
+  plots_of_allocation,
   score_plot,
 )
 from scaling.ready import prepare
@@ -239,3 +241,19 @@ def test_all_that_applies_to_a_fit(points, fit, scores, sigmoid):
   few = points.take(range(9))
   found = plots_of(few, fit_law(few), prepare(few, 'chinchilla'))
   assert list(found) == ['loss', 'residuals']
+
+
+def test_allocation_shows_optima_law_and_band():
+  flops = np.repeat(np.geomspace(1e17, 1e20, 5), 7)
+  best = 0.1 * flops**0.5
+  n = best * np.tile(np.geomspace(0.3, 3, 7), 5)
+  noise = 1e-3 * np.random.default_rng(0).standard_normal(35)
+  loss = 3 + 0.1 * np.log(n / best) ** 2 + noise
+  found = fit_isoflop({'flops': flops, 'params': n, 'loss': loss})
+  figures = plots_of_allocation(found)
+  assert set(figures) == {'params', 'tokens'}
+  band, line, optima = figures['params'].layers
+  np.testing.assert_array_equal(optima.y, found.optima.params)
+  np.testing.assert_allclose(line.y, predict(found.fit, line.x).params)
+  assert np.all((band.lower < line.y) & (line.y < band.upper))
+  assert figures['tokens'].y.label == 'best training tokens'
