@@ -81,7 +81,9 @@ REPORTED = (
 )
 
 
-def cover(design: Design, ladders: int, resamples: int) -> dict[str, float]:
+def cover(
+  design: Design, ladders: int, resamples: int, level: float = 0.9
+) -> dict[str, float]:
   """The share of ladders whose intervals hold the truth, by what is asked."""
   rng = np.random.default_rng(0)
   law, truth = known_law(design.law), np.array(design.params)
@@ -95,7 +97,11 @@ def cover(design: Design, ladders: int, resamples: int) -> dict[str, float]:
     loss = clean * np.exp(design.noise * shock[: len(clean)])
     runs = beyond * np.exp(design.noise * shock[len(clean) :])
     fit = fit_law(
-      {**columns, 'loss': loss}, law, resamples=resamples, seed=seed
+      {**columns, 'loss': loss},
+      law,
+      resamples=resamples,
+      level=level,
+      seed=seed,
     )
     for name in asked:
       low, high = fit.intervals[name]
@@ -103,7 +109,7 @@ def cover(design: Design, ladders: int, resamples: int) -> dict[str, float]:
       held.setdefault(name, []).append(low <= value <= high)
     for row, times in enumerate(AHEAD):
       at = {name: float(column[row]) for name, column in ahead.items()}
-      told = forecast(fit, at)
+      told = forecast(fit, at, level=level)
       held.setdefault(f'{times}x', []).append(
         told.lower <= runs[row] <= told.upper
       )

@@ -31,6 +31,12 @@ def run_command(main: Callable[[Sequence[str]], None]) -> NoReturn:
   sys.exit(_exit_code(main))
 
 
+def no_arguments(argv: Sequence[str]) -> None:
+  """Raises UserError where words follow a command that are no flags."""
+  if len(argv) > 1:
+    raise UserError(f'unexpected: {" ".join(argv[1:])}; write --flag=value')
+
+
 def _exit_code(main: Callable[[Sequence[str]], None]) -> int:
   try:
     app.run(main, flags_parser=_parse_flags)
@@ -44,6 +50,13 @@ def _exit_code(main: Callable[[Sequence[str]], None]) -> int:
       'interrupted; what was saved before is whole: the same command resumes'
     )
     return EXIT_INTERRUPTED
+  except (
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+  ) as error:
+    return _complain(f'{error.filename}: {error.strerror}')
   except Exception as error:
     # Told by the system, or by a library that writes for us, in its own words.
     told = ' '.join(str(error).split())

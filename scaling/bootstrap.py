@@ -19,7 +19,9 @@ Besiroglu et al. 2024, arXiv:2404.10102); neither normal nor equal noise is
 assumed.
 
 *Hierarchical*: rungs as in pairs, within each its seeds with replacement, and
-each value again from its items, normal with its standard error.
+each value again from its items, normal with its standard error. Rungs that are
+drawn with replacement scatter by seeds and items already (Davison and Hinkley,
+section 3.8): these intervals are somewhat too wide.
 """
 
 from typing import NamedTuple
@@ -36,7 +38,8 @@ class Draws(NamedTuple):
 
   value: np.ndarray  # [R, M]
   weight: np.ndarray  # [R, M]
-  noise: np.ndarray  # [R], standard deviation of one new run about the law
+  unit: np.ndarray  # [R], standard deviation of a point of weight one
+  noise: np.ndarray  # [R], that of one new run, but for its items
 
 
 class Bootstrap(NamedTuple):
@@ -44,6 +47,7 @@ class Bootstrap(NamedTuple):
 
   samples: np.ndarray  # [R, P]
   noise: np.ndarray  # [R]
+  rows: np.ndarray  # [R], of the draws they are from
   failed: float  # share of refits that did not converge, left out
 
 
@@ -67,7 +71,7 @@ def noise_draws(
   shock_RxM = rng.standard_normal((resamples, len(fitted_M)))
   shock_RxM *= unit_R[:, None] / np.sqrt(problem.weight_M)
   value = shifted(problem.space, fitted_M, shock_RxM)
-  return Draws(value, np.ones_like(value), noise.beyond_items(unit_R))
+  return Draws(value, np.ones_like(value), unit_R, noise.beyond_items(unit_R))
 
 
 def pairs_draws(
@@ -78,7 +82,7 @@ def pairs_draws(
   weight_RxM = rng.multinomial(count, np.full(count, 1 / count), resamples)
   value_RxM = np.broadcast_to(problem.points.value, weight_RxM.shape)
   unit_R = np.full(resamples, np.sqrt(noise.variance))
-  return Draws(value_RxM, weight_RxM, noise.beyond_items(unit_R))
+  return Draws(value_RxM, weight_RxM, unit_R, noise.beyond_items(unit_R))
 
 
 def hierarchical_draws(
@@ -105,13 +109,17 @@ def hierarchical_draws(
 def bootstrap(problem: Problem, theta_P: np.ndarray, draws: Draws) -> Bootstrap:
   """Fits every draw again, from the optimum of the points themselves."""
   if not len(draws.noise):
-    return Bootstrap(np.empty((0, len(theta_P))), draws.noise, 0.0)
+    none = np.empty((0, len(theta_P)))
+    return Bootstrap(none, draws.noise, np.empty(0, int), 0.0)
   refits = refit(
     problem, theta_P, value_RxM=draws.value, weight_RxM=draws.weight
   )
   good = refits.converged
   return Bootstrap(
-    refits.params[good], draws.noise[good], float(np.mean(~good))
+    refits.params[good],
+    draws.noise[good],
+    np.flatnonzero(good),
+    float(np.mean(~good)),
   )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from configs.errors import UserError
 from scaling import bootstrap
-from scaling.bootstrap import Draws, shifted
+from scaling.bootstrap import Bootstrap, Draws, shifted
 from scaling.conformal import widen
 from scaling.fit import conclude
 from scaling.fitted import Fit
@@ -85,12 +85,15 @@ def fit_chain(
   correlation = _correlation(first, second, run_M)
   if len(draws.noise) and len(linked.noise):
     linked = _joined(first, second, draws, linked, run_M, correlation)
-  fits = []
-  for ready, drawn in ((first, draws), (second, linked)):
-    refits = bootstrap.bootstrap(ready.problem, ready.found.theta, drawn)
-    fits.append(conclude(ready, refits, interval='percentile', level=level))
-  fitted, linked_fit = fits
-  return Chain(fitted, linked_fit, correlation)
+  one, two = _paired(
+    bootstrap.bootstrap(first.problem, first.found.theta, draws),
+    bootstrap.bootstrap(second.problem, second.found.theta, linked),
+  )
+  return Chain(
+    conclude(first, one, interval='percentile', level=level),
+    conclude(second, two, interval='percentile', level=level),
+    correlation,
+  )
 
 
 def forecast_chain(
@@ -143,6 +146,26 @@ def forecast_chain(
   return loss, score
 
 
+def _paired(one: Bootstrap, two: Bootstrap) -> tuple[Bootstrap, Bootstrap]:
+  """The refits of those draws that converged in both laws.
+
+  Where one law has none, for want of points, the other keeps its own.
+  """
+  if not (len(one.rows) and len(two.rows)):
+    return one, two
+  kept = []
+  for mine, other in ((one, two), (two, one)):
+    both = np.isin(mine.rows, other.rows)
+    kept.append(
+      mine._replace(
+        samples=mine.samples[both],
+        noise=mine.noise[both],
+        rows=mine.rows[both],
+      )
+    )
+  return kept[0], kept[1]
+
+
 def _matched(first: Ready, second: Ready) -> np.ndarray:
   """For each point of the second law its rung of the first; -1 for none."""
   inputs = first.problem.law.inputs
@@ -191,16 +214,12 @@ def _joined(
     weight_RxM = linked.weight.copy()
     weight_RxM[:, both] = draws.weight[:, run_M[both]]
     return linked._replace(weight=weight_RxM)
-  # Shocks of unit size: of the first law as drawn, of the second rebuilt.
-  one_RxM = _shocks(first, draws)[:, run_M[both]]
-  two_RxM = _shocks(second, linked)
-  scale_R = np.std(two_RxM, axis=1, keepdims=True)
-  unit_RxM = two_RxM / np.where(scale_R > 0, scale_R, 1)
-  one_RxM /= np.maximum(np.std(one_RxM, axis=1, keepdims=True), 1e-300)
-  unit_RxM[:, both] = (
-    correlation * one_RxM + np.sqrt(1 - correlation**2) * unit_RxM[:, both]
+  one_RxM = _shocks(first, draws)[:, run_M[both]] / draws.unit[:, None]
+  two_RxM = _shocks(second, linked) / linked.unit[:, None]
+  two_RxM[:, both] = (
+    correlation * one_RxM + np.sqrt(1 - correlation**2) * two_RxM[:, both]
   )
-  shift_RxM = unit_RxM * scale_R / np.sqrt(second.problem.weight_M)
+  shift_RxM = two_RxM * linked.unit[:, None] / np.sqrt(second.problem.weight_M)
   return linked._replace(
     value=shifted(second.problem.space, second.fitted, shift_RxM)
   )

@@ -12,6 +12,7 @@ from configs import command
 from configs.errors import UserError
 from configs.files import write_json
 from scaling import source
+from scaling.ensemble import forecast_all
 from scaling.laws import LAWS, known_law
 from scaling.points import Points
 from scaling.rolling import Held, Rolled, least_rungs, roll
@@ -126,24 +127,51 @@ def table(found: Comparison) -> str:
 
 def main(argv: Sequence[str]) -> None:
   """Reads records, compares, writes the result and prints the table."""
-  del argv
+  command.no_arguments(argv)
   args = flags.FLAGS
-  law = known_law(args.laws[0])
+  laws = [known_law(name) for name in args.laws]
+  if len(laws) < 2:
+    raise UserError(f'--laws={",".join(args.laws)}: at least two to compare')
   points = source.read_points(
     args.records,
     source.from_flags(args),
-    inputs=law.inputs,
-    value=law.value,
-    items=law.items,
+    inputs=tuple(dict.fromkeys(n for law in laws for n in law.inputs)),
+    value=laws[0].value,
+    items=laws[0].items,
   )
   found = compare(points, args.laws, cutoffs=args.cutoffs)
-  write_json(pathlib.Path(args.out), found.to_tree())
+  tree = found.to_tree()
+  if args.at:
+    told = forecast_all(points, _run_of(args.at), laws=args.laws)
+    tree['forecast'] = told.to_tree()
+  write_json(pathlib.Path(args.out), tree)
   if args.plots:
     # Matplotlib takes a second to import.
     from scaling import plot_checks, plots
 
     plots.write(args.plots, {'errors': plot_checks.comparison_plot(found)})
   print(table(found))
+  if args.at:
+    print(
+      f'all of them at {", ".join(args.at)}: {told.value:.5g}, '
+      f'{told.level:.0%} interval {told.lower:.5g} to {told.upper:.5g}'
+    )
+
+
+def _run_of(pairs: Sequence[str]) -> dict[str, float]:
+  """Inputs of the run that is asked for.
+
+  Raises:
+    UserError: no name with a number.
+  """
+  at = {}
+  for pair in pairs:
+    name, _, number = pair.partition('=')
+    try:
+      at[name] = float(number)
+    except ValueError as error:
+      raise UserError(f'--at={pair}: expected such as params=1e9') from error
+  return at
 
 
 def _standing(held: Sequence[Held]) -> Standing:
@@ -202,6 +230,9 @@ if __name__ == '__main__':
   source.define_flags()
   flags.DEFINE_list('laws', list(DEFAULT), f'of {", ".join(LAWS)}')
   flags.DEFINE_integer('cutoffs', 4, 'at most so many', lower_bound=1)
+  flags.DEFINE_list(
+    'at', [], 'a run to forecast by all laws: params=1e9,tokens=2e10'
+  )
   flags.DEFINE_string('out', None, 'JSON file to write', required=True)
   flags.DEFINE_string('plots', None, 'folder for figures, as PNG')
   command.run_command(main)

@@ -1,8 +1,8 @@
 """Intervals widened by how forecasts of rungs missed before.
 
 Split conformal prediction (Vovk et al. 2005; Lei et al. 2018, J. Am. Stat.
-Assoc. 113(523)) with errors in units of each interval's own half-width: if the
-rungs held out so far were missed by up to q half-widths, the next one may be.
+Assoc. 113(523)) with errors in units of each interval's own reach to that side:
+if the rungs held out so far were missed by up to q reaches, the next may be.
 """
 
 import dataclasses

@@ -24,7 +24,7 @@ def forecast_all(
   level: float = 0.9,
   seed: int = 0,
 ) -> Forecast:
-  """Forecasts a run by several laws at once, the widest honest interval.
+  """Forecasts a run by several laws at once.
 
   Each law is fitted to all points; its interval holds its own uncertainty and
   the noise of a run, and is widened by how far the law missed rungs that were

@@ -82,13 +82,29 @@ def estimate(problem: Problem) -> Estimate:
     held = _held(problem, len(start))
     found = solve.minimize(law, space, start, bounds, data, held)
     start = found.theta
-  best = int(np.argmin(found.objective))
+  ends = np.where(np.isfinite(found.objective), found.objective, np.inf)
+  best = int(np.argmin(ends))
   return Estimate(
     found.theta[best],
     law.natural(found.theta[best], problem.units),
     float(found.objective[best]),
     bool(found.converged[best]),
   )
+
+
+def natural_range(
+  problem: Problem, found: Estimate, name: str
+) -> tuple[float, float]:
+  """The least and largest value of a parameter of the paper that is sought.
+
+  That of a magnitude is the one at the optimum's exponents.
+  """
+  here = np.array(problem.law.params) == name
+  ends = [
+    problem.law.natural(np.where(here, e, found.theta), problem.units)[here][0]
+    for e in problem.bounds()
+  ]
+  return float(min(ends)), float(max(ends))
 
 
 def guesses(problem: Problem, delta: float) -> np.ndarray:

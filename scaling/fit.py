@@ -9,6 +9,7 @@ import numpy as np
 from absl import flags
 
 from configs import command
+from configs.errors import UserError
 from configs.files import write_text
 from scaling import bootstrap, intervals, source, trust
 from scaling.envelope import fit_envelope
@@ -72,6 +73,8 @@ def fit_law(
   """
   intervals.check_level(level)
   choose('interval', interval, INTERVALS)
+  if resamples < 0:
+    raise UserError(f'resamples = {resamples}: expected 0 or more')
   ready = prepare(
     data,
     law,
@@ -81,7 +84,8 @@ def fit_law(
     fixed=fixed,
     resampling=resampling,
   )
-  rng = np.random.default_rng(seed)
+  # Fits of different laws are drawn apart, so that one may follow the other.
+  rng = np.random.default_rng([seed, *ready.problem.law.name.encode()])
   drawn = bootstrap.bootstrap(
     ready.problem, ready.found.theta, ready.draws(resamples, rng)
   )
@@ -154,16 +158,15 @@ def summary(fit: Fit) -> str:
 
 def main(argv: Sequence[str]) -> None:
   """Reads records, fits, writes the fit and prints it."""
-  del argv
+  command.no_arguments(argv)
   args = flags.FLAGS
-  # Matplotlib takes a second to import.
-  from scaling import plot_fit, plots
-
   chosen = source.from_flags(args)
   if args.law in APPROACHES:
+    if args.chance is not None:
+      raise UserError(f'--chance: {args.law} has no floor')
     points = source.read_points(args.records, chosen, inputs=('flops',))
     found = APPROACHES[args.law](points)
-    fit, figures = found.fit, plot_fit.plots_of_allocation(found)
+    fit = found.fit
   else:
     law = BROKEN[0] if args.law == SELECTED else known_law(args.law)
     points = source.read_points(
@@ -177,12 +180,16 @@ def main(argv: Sequence[str]) -> None:
       law = select_breaks(points)
     fixed = {} if args.chance is None else {'b': args.chance}
     fit = fit_law(points, law, fixed=fixed)
-    figures = {}
-    if args.plots:
-      ready = prepare(points, law, fixed=fixed)
-      figures = plot_fit.plots_of(points, fit, ready)
   write_text(pathlib.Path(args.out), fit.to_json())
   if args.plots:
+    # Matplotlib takes a second to import.
+    from scaling import plot_fit, plots
+
+    if args.law in APPROACHES:
+      figures = plot_fit.plots_of_allocation(found)
+    else:
+      ready = prepare(points, law, fixed=fixed)
+      figures = plot_fit.plots_of(points, fit, ready)
     plots.write(args.plots, figures)
   print(summary(fit))
 

@@ -67,6 +67,7 @@ def fit_from_json(text: str) -> Fit:
     samples, noise = tree.pop('samples'), tree.pop('noise')
     for key in ('intervals', 'domain'):
       tree[key] = {name: (low, high) for name, (low, high) in tree[key].items()}
+    tree.setdefault('influence', ())
     for key in ('warnings', 'at_bounds', 'flat', 'influence'):
       tree[key] = tuple(tree[key])
     if tree['condition'] is None:

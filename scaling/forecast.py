@@ -50,7 +50,7 @@ def from_tree(tree: Mapping[str, Any]) -> Forecast:
 class ForecastScore(NamedTuple):
   """How a forecast compares with what was then measured."""
 
-  relative_error: float  # (forecast - truth) / truth
+  relative_error: float | None  # (forecast - truth) / truth; None of a truth 0
   covered: bool | None  # None without an interval
   half_width_share: float | None  # half the interval over the truth
 
@@ -145,15 +145,17 @@ def score_forecast(forecast: Forecast, truth: float) -> ForecastScore:
   """Compares a forecast with the measured value.
 
   Raises:
-    UserError: a truth that is not above 0.
+    UserError: a truth below 0.
   """
-  if not 0 < truth < np.inf:
-    raise UserError(f'truth = {truth}: expected a number above 0')
+  if not 0 <= truth < np.inf:
+    raise UserError(f'truth = {truth}: expected a number of at least 0')
   covered = half_width = None
   if forecast.lower is not None and forecast.upper is not None:
     covered = forecast.lower <= truth <= forecast.upper
-    half_width = (forecast.upper - forecast.lower) / 2 / truth
-  return ForecastScore((forecast.value - truth) / truth, covered, half_width)
+    if truth > 0:
+      half_width = (forecast.upper - forecast.lower) / 2 / truth
+  error = (forecast.value - truth) / truth if truth > 0 else None
+  return ForecastScore(error, covered, half_width)
 
 
 def summarize(

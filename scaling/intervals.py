@@ -35,16 +35,17 @@ def bca(
   Args:
     samples_RxP: bootstrap refits.
     estimate_P: the fit.
-    jackknife_MxP: fits without one point each.
+    jackknife_MxP: fits without one point each; NaN where there is none.
     level: of the intervals.
   """
   count = len(samples_RxP)
-  below_P = np.sum(samples_RxP < estimate_P, axis=0)
+  ties_P = np.sum(samples_RxP == estimate_P, axis=0)
+  below_P = np.sum(samples_RxP < estimate_P, axis=0) + ties_P / 2
   # Half a sample keeps the quantile finite where all lie on one side.
   z0_P = stats.norm.ppf(np.clip(below_P, 0.5, count - 0.5) / count)
-  pull_MxP = np.mean(jackknife_MxP, axis=0) - jackknife_MxP
-  spread_P = np.sum(pull_MxP**2, axis=0)
-  skew_P = np.sum(pull_MxP**3, axis=0)
+  pull_MxP = np.nanmean(jackknife_MxP, axis=0) - jackknife_MxP
+  spread_P = np.nansum(pull_MxP**2, axis=0)
+  skew_P = np.nansum(pull_MxP**3, axis=0)
   scale_P = 6 * np.where(spread_P > 0, spread_P, 1) ** 1.5
   a_P = skew_P / scale_P
   tail = (1 - level) / 2

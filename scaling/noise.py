@@ -54,7 +54,8 @@ def measured(problem: Problem, fitted_M: np.ndarray, rungs: Rungs) -> Noise:
   floor, floor_freedom, items = rungs.variance, float(rungs.freedom), 0.0
   if problem.law.items and np.all(points.stderr > 0):
     items = float(np.median(points.stderr) ** 2)
-    floor, floor_freedom = items, np.inf
+    if items >= floor:
+      floor, floor_freedom = items, np.inf
   return Noise(
     max(residual, floor), residual, freedom, floor, floor_freedom, items
   )

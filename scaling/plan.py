@@ -179,7 +179,7 @@ def summary(tree: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str]) -> None:
   """Reads the fits, plans, writes the plan and prints it."""
-  del argv
+  command.no_arguments(argv)
   args = flags.FLAGS
   budget = budgets.to_budget(
     flops=args.flops,
@@ -207,7 +207,7 @@ def _read_fit(path: str) -> Fit:
     raise UserError(f'{path}: no such file; give what scaling.fit --out wrote')
   try:
     return fit_from_json(file.read_text())
-  except UserError as error:
+  except (UserError, UnicodeDecodeError) as error:
     raise UserError(f'{path}: {error}') from error
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from configs.errors import UserError
 from scaling.records import HELD_OUT, LOSS, Record
 
+_RUNG = ('params', 'tokens', 'flops', 'unique_tokens')
 CONVENTIONS = ('total', 'non_embedding', 'active')
 
 
@@ -54,6 +55,7 @@ def points(
   task: str = HELD_OUT,
   metric: str = LOSS,
   shots: int = 0,
+  phase: str | None = 'end',
 ) -> Points:
   """The measurements of one metric, in the order of the records.
 
@@ -64,6 +66,8 @@ def points(
     task: the task's name.
     metric: the metric's name.
     shots: examples in the prompt.
+    phase: of the schedule; None for all. Before a learning rate has decayed, a
+      loss is not what a run of that length would have reached.
 
   Raises:
     UserError: an unknown convention, no such measurement, or records that
@@ -73,7 +77,10 @@ def points(
     raise UserError(f'params = {params!r}: choose from {CONVENTIONS}')
   records = list(records)
   chosen = [
-    r for r in records if (r.task, r.metric, r.shots) == (task, metric, shots)
+    r
+    for r in records
+    if (r.task, r.metric, r.shots) == (task, metric, shots)
+    and phase in (None, r.schedule_phase)
   ]
   if not chosen:
     known = sorted({f'{r.task}/{r.metric}/{r.shots}-shot' for r in records})
@@ -148,10 +155,16 @@ def scores(
   for r in paired:
     if r.n is None or r.n < 1:
       raise UserError(f'{r.run}: {task}/{metric} has no number of items (n)')
+    if not 0 <= r.value <= 1:
+      raise UserError(
+        f'{r.run}: {task}/{metric} = {r.value}: a score is a share, 0 to 1'
+      )
     centre = (r.value * r.n + 2) / (r.n + 4)
     stderr.append(r.stderr or (centre * (1 - centre) / (r.n + 4)) ** 0.5)
     items.append(r.n)
-  found = points(paired, params=params, task=task, metric=metric, shots=shots)
+  found = points(
+    paired, params=params, task=task, metric=metric, shots=shots, phase=None
+  )
   more = {
     'loss': _array(losses[r.run, r.step] for r in paired),
     'items': _array(items),
@@ -182,14 +195,17 @@ def average_seeds(
 
   Args:
     points: one run a row.
-    inputs: columns that are equal in all runs of a rung.
+    inputs: columns that are equal in all runs of a rung, beside those that tell
+      one rung from another whether or not a law knows them.
     space: 'log' averages the log of values: the geometric mean.
 
   Returns:
     The rungs, with the seed of the first run each.
   """
   groups: dict[tuple[float, ...], list[int]] = defaultdict(list)
-  cells = zip(*(points[name] for name in inputs), strict=True)
+  told = [name for name in _RUNG if name in points.columns]
+  names = dict.fromkeys([*inputs, *told])
+  cells = zip(*(points[name] for name in names), strict=True)
   for row, cell in enumerate(cells):
     groups[cell].append(row)
   value = np.log(points.value) if space == 'log' else points.value

@@ -4,11 +4,16 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from configs.errors import UserError
 from scaling import trust
-from scaling.estimate import Problem, guesses, refit
+from scaling.estimate import (
+  Estimate,
+  Problem,
+  guesses,
+  natural_range,
+  refit,
+)
 from scaling.intervals import check_level
 from scaling.ready import Ready
 
@@ -56,8 +61,7 @@ def profile(ready: Ready, name: str, *, level: float = 0.9) -> Profile:
       'for an interval'
     )
   centre = found.params[problem.law.params.index(name)]
-  freedom = len(problem.points) - problem.free
-  threshold = float(stats.f.ppf(level, 1, freedom))
+  threshold = trust.threshold(problem, level)
 
   def statistic(values_V: np.ndarray) -> np.ndarray:
     held = {name: values_V}
@@ -66,17 +70,21 @@ def profile(ready: Ready, name: str, *, level: float = 0.9) -> Profile:
     guess_VxP = np.stack([_guess(problem, name, value) for value in values_V])
     far = refit(problem, guess_VxP, fixed=held)
     best = near._replace(objective=np.minimum(near.objective, far.objective))
-    return trust.likelihood_ratio(problem, found, best)
+    found_V = trust.likelihood_ratio(problem, found, best)
+    return np.where(np.isfinite(found_V), found_V, np.inf)
 
-  values_V = centre * np.geomspace(1 / _REACH, _REACH, 2 * _POINTS - 1)
-  values_V.sort()  # of a negative parameter they fall
+  values_V = _first(problem, found, name)
   curve_V = statistic(values_V)
   for _ in range(_PASSES):
     low, high = _crossing(values_V, curve_V, threshold)
     # A little beyond both ends, so that they are crossed between near points.
     near_V = np.linspace(
-      values_V[0] if low is None else centre + _BEYOND * (low - centre),
-      values_V[-1] if high is None else centre + _BEYOND * (high - centre),
+      values_V[0]
+      if low is None
+      else max(values_V[0], centre + _BEYOND * (low - centre)),
+      values_V[-1]
+      if high is None
+      else min(values_V[-1], centre + _BEYOND * (high - centre)),
       _POINTS,
     )
     curve_V = np.concatenate([curve_V, statistic(near_V)])
@@ -85,6 +93,25 @@ def profile(ready: Ready, name: str, *, level: float = 0.9) -> Profile:
     values_V, curve_V = values_V[order], curve_V[order]
   low, high = _crossing(values_V, curve_V, threshold)
   return Profile(values_V, curve_V, threshold, low, high)
+
+
+def _first(problem: Problem, found: Estimate, name: str) -> np.ndarray:
+  """Values to look at first, rising: by factors, and across zero.
+
+  They keep to what is sought of the parameter; a magnitude may be any.
+  """
+  centre = found.params[problem.law.params.index(name)]
+  low, high = natural_range(problem, found, name)
+  if centre > 0:
+    factors = centre * np.geomspace(1 / _REACH, _REACH, 2 * _POINTS - 1)
+    if name in problem.law.magnitudes:
+      return factors
+    inside = factors[(factors > low) & (factors < high)]
+    ends = [] if low == 0 else [low]
+    if low < 0:
+      ends += np.linspace(low, high, _POINTS).tolist()
+    return np.unique([*ends, *inside, high])
+  return np.unique([centre, *np.linspace(low, high, 2 * _POINTS - 1)])
 
 
 def _guess(problem: Problem, name: str, value: float) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from configs.errors import UserError
 from scaling import bootstrap, table, trust
-from scaling.estimate import Estimate, Problem, estimate
+from scaling.estimate import Estimate, Problem, estimate, natural_range
 from scaling.law import Law
 from scaling.laws import known_law
 from scaling.noise import Noise, item_weights, measured, weights
@@ -16,6 +16,7 @@ from scaling.objective import Objective
 from scaling.points import Points, Rungs, average_seeds
 
 RESAMPLING = ('auto', 'noise', 'pairs', 'hierarchical')
+_SAME = 1e-6  # of the log of an input, that is no variation
 _MANY = 20  # points for each parameter, from which runs may be drawn as pairs
 
 
@@ -43,7 +44,7 @@ class Ready:
     """Resampled values and weights; none with too few points."""
     if not trust.enough_points(self.problem):
       none = np.empty((0, len(self.problem.points)))
-      return bootstrap.Draws(none, none, np.empty(0))
+      return bootstrap.Draws(none, none, np.empty(0), np.empty(0))
     if self.resampling == 'pairs':
       return bootstrap.pairs_draws(self.problem, self.noise, resamples, rng)
     if self.resampling == 'hierarchical':
@@ -70,6 +71,10 @@ def prepare(
   form = known_law(law) if isinstance(law, str) else law
   points = data
   if not isinstance(points, Points):
+    if not hasattr(points, 'items'):
+      raise UserError(
+        f'data: a {type(data).__name__}; expected columns by name, or Points'
+      )
     points = table.from_columns(points, form.inputs, form.value)
   space = space or form.space
   choose('space', space, ('log', 'linear'))
@@ -86,6 +91,13 @@ def prepare(
   _check(problem)
   problem, found = _weighted(problem, rungs)
   _check_fixed(problem, found)
+  if quantile != 0.5:
+    # Simulated noise lies about the middle, not about a quantile.
+    if resampling == 'noise':
+      raise UserError(
+        f'resampling = noise: for quantile = {quantile} take pairs'
+      )
+    resampling = 'pairs' if resampling == 'auto' else resampling
   if resampling == 'auto':
     many = len(rungs.points) >= _MANY * problem.free
     resampling = 'pairs' if many else 'noise'
@@ -106,7 +118,7 @@ def _weighted(problem: Problem, rungs: Rungs) -> tuple[Problem, Estimate]:
     problem = dataclasses.replace(problem, weight_M=weight_M)
     return problem, estimate(problem)
   found = estimate(problem)
-  if np.ptp(rungs.runs) == 0 or len(points) <= problem.free:
+  if np.all(rungs.runs == 1) or len(points) <= problem.free:
     return problem, found
   fitted_M = problem.law.predict(found.params, points.columns)
   about = measured(problem, fitted_M, rungs)
@@ -123,6 +135,8 @@ def _check_numbers(law: Law, points: Points, space: str) -> None:
   absent = [name for name in law.inputs if name not in points.columns]
   if absent:
     raise UserError(f'{law.name} needs a column {", ".join(absent)}')
+  if law.items and not np.all((points.value >= 0) & (points.value <= 1)):
+    raise UserError(f'{law.value}: expected shares from 0 to 1, not per cent')
   columns = {name: points[name] for name in law.inputs}
   if space == 'log':
     columns['value'] = points.value
@@ -138,26 +152,23 @@ def _check(problem: Problem) -> None:
     raise UserError(
       f'fixed = {unknown[0]}: {law.name} has {", ".join(law.params)}'
     )
+  if problem.free < 1:
+    raise UserError(f'fixed: all parameters of {law.name}; leave one free')
   if len(points) < problem.free:
     raise UserError(
       f'{len(points)} points for the {problem.free} parameters of '
       f'{law.name}: add runs'
     )
   for name in law.inputs:
-    if np.ptp(np.log(points[name])) < 0.01:
+    if np.ptp(np.log(points[name])) < _SAME:
       raise UserError(
         f'{name} is the same in all runs: a law in it needs it to vary'
       )
 
 
 def _check_fixed(problem: Problem, found: Estimate) -> None:
-  law = problem.law
   for name, value in problem.fixed.items():
-    here = np.array(law.params) == name
-    low, high = (
-      law.natural(np.where(here, edge, found.theta), problem.units)[here][0]
-      for edge in problem.bounds()
-    )
+    low, high = natural_range(problem, found, name)
     if not low <= value <= high:
       raise UserError(
         f'fixed {name} = {value}: expected {low:.4g} to {high:.4g}'

@@ -112,15 +112,18 @@ def seal_of(path: pathlib.Path) -> pathlib.Path:
   return path.with_suffix(SUFFIX)
 
 
-def digest_of(points: Points) -> str:
-  """SHA-256 of all numbers of some points."""
-  tree = {
-    'columns': {n: c.tolist() for n, c in sorted(points.columns.items())},
-    'value': points.value.tolist(),
-    'stderr': points.stderr.tolist(),
-    'seed': points.seed.tolist(),
-  }
-  return _sha256(json.dumps(tree).encode())
+def digest_of(*fitted: Points) -> str:
+  """SHA-256 of all numbers of what laws are fitted to."""
+  trees = [
+    {
+      'columns': {n: c.tolist() for n, c in sorted(points.columns.items())},
+      'value': points.value.tolist(),
+      'stderr': points.stderr.tolist(),
+      'seed': points.seed.tolist(),
+    }
+    for points in fitted
+  ]
+  return _sha256(json.dumps(trees).encode())
 
 
 def code_digest() -> str:

@@ -9,12 +9,13 @@ from scipy import stats
 
 from configs.errors import UserError
 from scaling.fit import fit_law
-from scaling.forecast import forecast, score_forecast
+from scaling.forecast import Forecast, forecast, score_forecast
 from scaling.laws import known_law
 from scaling.points import Points, average_seeds
 from scaling.trust import ENOUGH
 
 _APART = 1.05  # cut-offs nearer than this in FLOPs are one
+_LEAST = 1e-9  # of a value, that an interval reaches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +31,8 @@ class Held:
   relative_error: float
   covered: bool
   half_width: float  # relative to the truth
-  log_score: float  # log density of the truth; higher is better
-
-  @property
-  def miss(self) -> float:
-    """The error in half-widths: above one where the interval missed."""
-    return abs(self.relative_error) / max(self.half_width, 1e-300)
+  log_score: float  # log density of the log of the truth; higher is better
+  miss: float  # the error over the interval's reach on that side of the value
 
 
 class Rolled(NamedTuple):
@@ -97,21 +94,8 @@ def roll(
       for row in range(end, len(rungs)):
         at = {name: float(rungs[name][row]) for name in law.inputs}
         told = forecast(fit, at, level=level)
-        truth = float(rungs.value[row])
-        score = score_forecast(told, truth)
         held.append(
-          Held(
-            law=law.name,
-            cutoff=float(rungs['flops'][end - 1]),
-            rung=row,
-            flops=float(rungs['flops'][row]),
-            truth=truth,
-            forecast=told.value,
-            relative_error=score.relative_error,
-            covered=bool(score.covered),
-            half_width=score.half_width_share or 0.0,
-            log_score=_log_score(told.samples, truth),
-          )
+          _held(law.name, rungs, row, float(rungs['flops'][end - 1]), told)
         )
   return Rolled(
     tuple(held), tuple(float(rungs['flops'][end - 1]) for end in ends), level
@@ -134,6 +118,34 @@ def _ends(flops_M: np.ndarray, needed: int, cutoffs: int) -> list[int]:
     return possible
   picked = np.linspace(0, len(possible) - 1, cutoffs).round().astype(int)
   return [possible[row] for row in picked]
+
+
+def _held(
+  law: str, rungs: Points, row: int, cutoff: float, told: Forecast
+) -> Held:
+  truth = float(rungs.value[row])
+  if told.lower is None or told.upper is None or not truth > 0:
+    raise UserError(
+      f'{law} below {cutoff:.3g} FLOPs: no refit converged, or a value of 0 '
+      'was measured; leave out that law, or those runs'
+    )
+  score = score_forecast(told, truth)
+  # A percentile interval need not hold the value that it belongs to.
+  end = told.upper if truth > told.value else told.lower
+  reach = abs(end - told.value)
+  return Held(
+    law=law,
+    cutoff=cutoff,
+    rung=row,
+    flops=float(rungs['flops'][row]),
+    truth=truth,
+    forecast=told.value,
+    relative_error=(told.value - truth) / truth,
+    covered=bool(score.covered),
+    half_width=(told.upper - told.lower) / 2 / truth,
+    log_score=_log_score(told.samples, truth),
+    miss=abs(told.value - truth) / max(reach, _LEAST * told.value),
+  )
 
 
 def _log_score(samples_R: np.ndarray, truth: float) -> float:

@@ -12,6 +12,8 @@ from scaling import table
 from scaling.points import CONVENTIONS, Points, points, scores
 from scaling.records import HELD_OUT, LOSS, read_records
 
+_OF_RECORDS = ('loss', 'score', 'error')
+
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
@@ -44,16 +46,23 @@ def read_points(
   Raises:
     UserError: no such file, or a column, key or number that cannot be.
   """
-  if Path(path).suffix != '.csv':
+  if Path(path).suffix.lower() != '.csv':
     records = read_records(path)
+    if value not in _OF_RECORDS:
+      raise UserError(
+        f'{path}: records hold no {value}; give a CSV with that column'
+      )
     view = scores if items else points
-    return view(
+    found = view(
       records,
       params=chosen.params,
       task=chosen.task,
       metric=chosen.metric,
       shots=chosen.shots,
     )
+    if value == 'error':
+      found = dataclasses.replace(found, value=1 - found.value)
+    return found
   try:
     return table.from_columns(
       table.read_csv(Path(path), _renamed(chosen.columns)),

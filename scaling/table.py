@@ -34,8 +34,19 @@ def read_csv(
       rows = list(reader)
   except UnicodeDecodeError as error:
     raise UserError(f'{path}: not UTF-8 text') from error
+  except csv.Error as error:
+    raise UserError(f'{path}: no CSV: {error}') from error
   if not rows:
     raise UserError(f'{path}: holds no runs; write at least one')
+  header = [name.strip() for name in reader.fieldnames or ()]
+  if len(set(header)) < len(header):
+    raise UserError(f'{path}: a column twice among {", ".join(header)}')
+  for number, row in enumerate(rows, start=1):
+    if None in row:
+      raise UserError(
+        f'{path}: row {number} has more cells than the header: a comma within '
+        'a number?'
+      )
   table = {
     name.strip(): [(row[name] or '').strip() for row in rows]
     for name in reader.fieldnames or ()
@@ -69,6 +80,10 @@ def from_columns(
       above 0, with its row; or values that look like two units in one column.
   """
   given = {str(name): list(column) for name, column in columns.items()}
+  lengths = {name: len(column) for name, column in given.items()}
+  if len(set(lengths.values())) > 1:
+    told = ', '.join(f'{name} {count}' for name, count in lengths.items())
+    raise UserError(f'columns of several lengths: {told}')
   counted = 'flops' in given
   needed = [*inputs, value]
   missing = [name for name in needed if name not in given]
@@ -96,10 +111,13 @@ def from_columns(
     _one_unit(name, read[name])
   count = len(measured)
   zero = [0.0] * count
+  errors = _numbers('stderr', given.get('stderr', zero))
+  if np.any(errors < 0):
+    raise UserError(f'stderr = {np.min(errors):g}: expected at least 0')
   return Points(
     columns=read,
     value=measured,
-    stderr=_numbers('stderr', given.get('stderr', zero)),
+    stderr=errors,
     seed=_numbers('seed', given.get('seed', zero)),
     size=tuple(str(name) for name in given.get('size', [''] * count)),
     conventions={

@@ -23,7 +23,7 @@ class Influence(NamedTuple):
   """What each run does to a fit."""
 
   runs: tuple[str, ...]  # names of the M runs
-  params: np.ndarray  # [M, P], fitted without each
+  params: np.ndarray  # [M, P], fitted without each; NaN: it did not converge
   fall: np.ndarray  # [M], share of the objective that goes with each
 
   def rows(self, names: Sequence[str]) -> tuple[dict[str, Any], ...]:
@@ -37,6 +37,7 @@ class Influence(NamedTuple):
       for run, params, fall in zip(
         self.runs, self.params, self.fall, strict=True
       )
+      if np.isfinite(fall)
     )
 
 
@@ -49,10 +50,13 @@ def without_each(problem: Problem, found: Estimate) -> Influence:
   """Fits without each run in turn: the jackknife."""
   points = problem.points
   refits = refit(problem, found.theta, weight_RxM=1 - np.eye(len(points)))
+  good_M = refits.converged
   return Influence(
     tuple(_run(points, row) for row in range(len(points))),
-    refits.params,
-    1 - refits.objective / max(found.objective, 1e-300),
+    np.where(good_M[:, None], refits.params, np.nan),
+    np.where(
+      good_M, 1 - refits.objective / max(found.objective, 1e-300), np.nan
+    ),
   )
 
 
@@ -96,7 +100,7 @@ def open_sides(
     low_RxP[row, column] = high_RxP[row, column] = edge[column]
   refits = refit(problem, found.theta, bounds=(low_RxP, high_RxP))
   statistic_R = likelihood_ratio(problem, found, refits)
-  needed = stats.chi2.ppf(level, 1)
+  needed = threshold(problem, level)
   return {
     name: f'{name} = {found.params[column]:.3g} is open {side}: its profile is '
     'flat up to the bound of the search'
@@ -112,8 +116,8 @@ def likelihood_ratio(
 ) -> np.ndarray:
   """Twice the rise of the objective over the scale of its pulls, [R].
 
-  For least squares this is (RSS_R - RSS) / s^2 with s^2 = RSS / (n - p), and
-  about chi-squared with one degree of freedom; for other objectives it is the
+  For least squares this is (RSS_R - RSS) / s^2 with s^2 = RSS / (n - p), to be
+  held against `threshold`; for other objectives it is the
   likelihood-ratio-type statistic of robust M-estimation (Hampel et al. 1986,
   Robust Statistics, section 7.2), scale = sum psi^2 / (n - p) / mean psi'.
   """
@@ -124,10 +128,22 @@ def likelihood_ratio(
   weight_M = problem.weight_M
   freedom = len(problem.points) - problem.free
   scale = np.sum(weight_M * pull_M**2) / max(freedom, 1)
-  # psi' is one inside delta and nothing outside it.
-  inside = np.mean(np.abs(off_M) < objective.delta)
+  # psi' is the side's weight inside delta and nothing outside it.
+  tau = objective.quantile
+  side_M = 2 * np.where(off_M > 0, 1 - tau, tau)
+  inside = np.mean(side_M * (np.abs(off_M) < objective.delta))
   rise_R = refits.objective - found.objective
   return 2 * rise_R * max(inside, 1 / len(off_M)) / max(scale, 1e-300)
+
+
+def threshold(problem: Problem, level: float) -> float:
+  """The quantile of F(1, n - p) that `likelihood_ratio` is held against.
+
+  Exact for least squares of a linear law (Bates and Watts 1988, Nonlinear
+  Regression Analysis, section 6.1.2).
+  """
+  freedom = len(problem.points) - problem.free
+  return float(stats.f.ppf(level, 1, freedom))
 
 
 def condition(problem: Problem, found: Estimate) -> float:
@@ -217,7 +233,8 @@ def _decisive(
       continue
     low, high = intervals[name]
     found_M = influence.params[:, column]
-    row = int(np.argmax(np.abs(found_M - found.params[column])))
+    away_M = np.abs(found_M - found.params[column])
+    row = int(np.argmax(np.nan_to_num(away_M)))
     if not low <= found_M[row] <= high:
       said.append(
         f'{influence.runs[row]} alone moves {name} from '

@@ -9,8 +9,7 @@ from scaling.fitted import Fit
 from scaling.forecast import Forecast
 from scaling.points import Points
 
-_CHANCE_ERRORS = 2.0  # standard errors within which a score is chance
-_ORDER = 0.05  # chance that so good an order of loss and score is luck
+_LUCK = 0.05  # chance that what is seen of the scores is luck
 _WIDE = 0.5  # of the range from floor to ceiling that an interval may take
 
 
@@ -36,12 +35,14 @@ def verdict(points: Points, fit: Fit, forecast: Forecast) -> Verdict:
   """
   floor = fit.params.get('b', 0.0)
   reasons = []
-  above = np.abs(points.value - floor) > _CHANCE_ERRORS * points.stderr
+  # Bonferroni: any of the scores may be the lucky one.
+  needed = stats.norm.isf(_LUCK / len(points))
+  above = points.value - floor > needed * points.stderr
   if not np.any(above):
-    reasons.append('no score differs from chance')
+    reasons.append('no score is above chance')
   if len(points) > 2:
     order = stats.spearmanr(points['loss'], points.value, alternative='less')
-    if not order.pvalue < _ORDER:
+    if not order.pvalue < _LUCK:
       reasons.append(
         'scores do not rise as the loss falls (rank correlation '
         f'{order.statistic:.2f})'

@@ -66,7 +66,7 @@ def write_forecast(
   (_, params, tokens, flops) = described = _described(config, rung)
   at = {'params': params, 'tokens': tokens, 'flops': flops}
   options: dict[str, Any] = {
-    'items': _items(config, records),
+    'items': int(scored['items'][-1]),  # as many for every rung
     'level': config.law.level,
   }
   factors = factors_of(
@@ -99,7 +99,7 @@ def write_forecast(
       f'score/{chain.score.law}': chain.score,
       f'score/{direct.law}': direct,
     },
-    register.digest_of(losses),
+    register.digest_of(losses, scored),
     {
       'rung': dict(
         zip(('name', 'params', 'tokens', 'flops'), described, strict=True)
@@ -107,6 +107,7 @@ def write_forecast(
       | {'size': rung.size},
       'task': config.evals.task,
       'metric': config.evals.metric,
+      'shots': config.evals.shots,
     },
   )
 
@@ -117,15 +118,15 @@ def write_verdict(
   """Scores the forecast with what was then measured."""
   tree = json.loads((folder / FORECAST).read_text())
   found = {
-    (record.task, record.metric): record.value
+    (record.task, record.metric, record.shots): record.value
     for record in records
     if record.run == rung.name
   }
   judged = register.score(
     folder / FORECAST,
     {
-      'loss': found[HELD_OUT, LOSS],
-      'score': found[tree['task'], tree['metric']],
+      'loss': found[HELD_OUT, LOSS, 0],
+      'score': found[tree['task'], tree['metric'], tree['shots']],
     },
   )
   write_json(folder / VERDICT, judged)
@@ -183,13 +184,3 @@ def _described(
     tokens,
     tokens * per_token,
   )
-
-
-def _items(config: StudyConfig, records: Sequence[Record]) -> int:
-  (items,) = {
-    record.n
-    for record in records
-    if (record.task, record.metric) == (config.evals.task, config.evals.metric)
-  }
-  assert items is not None
-  return items

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from configs.errors import UserError
 from scaling import bootstrap, noise
 from scaling.estimate import Problem, estimate
 from scaling.fit import fit_law
@@ -163,3 +164,67 @@ def test_forecasts_cover_as_often_as_they_say(truth, ladder, law):
   low, high = stats.binom.ppf([0.001, 0.999], count, 0.9)
   assert low <= covered <= high, covered / count
   assert np.median(width) < 0.03
+
+
+def power_of(rng, seeds, noise=0.01, params=None):
+  """Runs of L = (N_c / N)^alpha with several seeds at every size."""
+  n = np.geomspace(1e6, 1e9, 12) if params is None else params
+  n = np.repeat(n, seeds)
+  loss = (1e14 / n) ** 0.08 * np.exp(noise * rng.standard_normal(len(n)))
+  return {'params': n, 'loss': loss, 'seed': np.arange(len(n)) % seeds}
+
+
+def test_seeds_of_every_rung_make_rungs_that_much_surer():
+  """Four seeds a rung: half the width of one, and the same noise of a run."""
+  rng = np.random.default_rng(0)
+  widths, noises = [], []
+  for seeds in (1, 4):
+    fits = [
+      fit_law(
+        power_of(rng, seeds), 'kaplan_params', delta=math.inf, resamples=200
+      )
+      for _ in range(12)
+    ]
+    widths.append(
+      np.mean([np.subtract(*f.intervals['alpha_N'][::-1]) for f in fits])
+    )
+    noises.append(np.mean([np.median(f.noise) for f in fits]))
+  assert widths[0] / widths[1] == pytest.approx(2, rel=0.2)
+  assert noises == pytest.approx([0.01, 0.01], rel=0.2)
+
+
+def test_runs_of_other_lengths_are_no_seeds():
+  rng = np.random.default_rng(0)
+  frame = power_of(rng, 3)
+  frame |= {'tokens': np.tile([1e9, 2e9, 4e9], 12)}
+  fit = fit_law(frame, 'kaplan_params', resamples=8)
+  assert fit.n == 36
+  assert fit.conventions['seed_noise'] == 'not measured'
+
+
+def test_a_quantile_is_drawn_about_itself():
+  """Of a skewed scatter: the fit lies within its own interval."""
+  rng = np.random.default_rng(0)
+  frame = power_of(rng, 1, params=np.geomspace(1e6, 1e9, 60))
+  options = {'delta': 1e-6, 'quantile': 0.9}
+  fit = fit_law(frame, 'kaplan_params', **options, resamples=200)
+  assert fit.conventions['bootstrap'] == 'pairs'
+  told = forecast(fit, {'params': 3e7})
+  law_alone = (fit.samples[:, 0] / 3e7) ** fit.samples[:, 1]
+  low, high = np.quantile(law_alone, [0.05, 0.95])
+  assert low <= told.value <= high
+  with pytest.raises(UserError, match='resampling = noise: for quantile'):
+    fit_law(frame, 'kaplan_params', **options, resampling='noise')
+
+
+def test_fits_of_two_laws_are_drawn_apart(as_scores):
+  rng = np.random.default_rng(0)
+  one = fit_law(power_of(rng, 1), 'kaplan_params', resamples=400)
+  x = np.linspace(2, 5, 12)
+  score = 0.6 / (1 + np.exp(2.5 * (x - 3.2))) + 0.25
+  scores = as_scores(x, score + 0.02 * rng.standard_normal(12))
+  two = fit_law(scores, 'sigmoid', fixed={'b': 0.25}, resamples=400)
+  correlation = np.corrcoef(
+    one.noise, np.hypot(two.noise, np.median(scores.stderr))
+  )[0, 1]
+  assert abs(correlation) < 0.2

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from scaling import bootstrap
 from scaling.chain import fit_chain, forecast_chain
 from scaling.points import Points
 
@@ -72,16 +73,46 @@ def test_residuals_of_a_run_to_both_laws_are_drawn_together(both, share):
   assert loss.upper > loss.lower
 
 
-def test_pairs_draw_a_run_in_both_laws_as_often(both):
+def test_pairs_draw_a_run_in_both_laws_as_often(both, monkeypatch):
+  seen = []
+  real = bootstrap.bootstrap
+
+  def noted(problem, theta_P, draws):
+    seen.append(draws.weight)
+    return real(problem, theta_P, draws)
+
+  monkeypatch.setattr(bootstrap, 'bootstrap', noted)
   losses, scores = both(0.0, rows=15)
-  chain = fit_chain(
-    losses.take(np.tile(range(15), 8)),
-    scores.take(np.tile(range(15), 8)),
-    fixed={'b': 0.25},
-    resamples=20,
-  )
+  many = [points.take(np.tile(range(15), 8)) for points in (losses, scores)]
+  for points in many:  # runs, not repeats of a run
+    points['params'][:] *= np.linspace(1, 1.001, 120)
+  chain = fit_chain(*many, fixed={'b': 0.25}, resamples=20)
   assert chain.loss.conventions['bootstrap'] == 'pairs'
-  assert chain.score.conventions['bootstrap'] == 'pairs'
+  np.testing.assert_array_equal(*seen)
+
+
+def test_draws_stay_pairs_where_a_refit_fails(both, monkeypatch):
+  """What fails in one law is left out of the other as well."""
+  real = bootstrap.bootstrap
+
+  def failing(problem, theta_P, draws):
+    found = real(problem, theta_P, draws)
+    kept = found.rows != (3 if problem.law.name == 'sigmoid' else 5)
+    return found._replace(
+      samples=found.samples[kept],
+      noise=found.noise[kept],
+      rows=found.rows[kept],
+    )
+
+  points = both(0.5)
+  whole = chain_of(points, resamples=20)
+  monkeypatch.setattr(bootstrap, 'bootstrap', failing)
+  chain = chain_of(points, resamples=20)
+  for kind in ('loss', 'score'):
+    np.testing.assert_array_equal(
+      getattr(chain, kind).samples,
+      np.delete(getattr(whole, kind).samples, [3, 5], axis=0),
+    )
 
 
 def test_the_interval_holds_the_items(both):

@@ -49,8 +49,6 @@ def test_held_out_rungs_are_larger_than_all_that_was_fitted(points):
   below = points.take(np.flatnonzero(points['flops'] <= first.cutoff))
   assert len(below) >= 10
   fit = fit_law(below, 'chinchilla', resamples=20)
-  again = forecast(fit, {'params': 1e6, 'tokens': 1e7})
-  assert again.value > 0
   row = np.argsort(points['flops'], kind='stable')[first.rung]
   at = {name: points[name][row] for name in ('params', 'tokens')}
   assert forecast(fit, at).value == pytest.approx(first.forecast)
@@ -97,8 +95,9 @@ def test_mistakes_are_named(points):
 
 
 def held(rung, error, half_width=0.1, cutoff=1.0, law='x'):
+  miss = abs(error) / half_width
   return Held(
-    law, cutoff, rung, 2.0, 1.0, 1 + error, error, True, half_width, 0
+    law, cutoff, rung, 2.0, 1.0, 1 + error, error, True, half_width, 0, miss
   )
 
 
@@ -165,6 +164,7 @@ def test_command_prints_a_table_and_writes_json(tmp_path, points):
       '--columns=params=N,tokens=D,loss=L',
       f'--laws={",".join(LAWS)}',
       '--cutoffs=1',
+      '--at=params=1e8,tokens=1e9',
       f'--out={out}',
       f'--plots={tmp_path}',
     ],
@@ -177,4 +177,6 @@ def test_command_prints_a_table_and_writes_json(tmp_path, points):
   tree = json.loads(out.read_text())
   assert set(tree['laws']) == set(LAWS)
   assert tree['cutoffs'] and tree['held_out']
+  assert tree['forecast']['lower'] < tree['forecast']['upper']
+  assert 'all of them at params=1e8' in ended.stdout
   assert (tmp_path / 'errors.png').read_bytes().startswith(b'\x89PNG')

@@ -94,3 +94,9 @@ def test_score_of_a_forecast_by_hand(loss):
 def test_mistakes_are_named(fit, arguments, message):
   with pytest.raises(UserError, match=message):
     forecast(fit, arguments)
+
+
+def test_a_truth_of_zero_has_no_relative_error(loss):
+  assert score_forecast(loss, 0.0) == (None, False, None)
+  with pytest.raises(UserError, match='truth = -1'):
+    score_forecast(loss, -1.0)

@@ -114,7 +114,7 @@ def test_open_sides_are_told(lower, upper, label, title):
 
 def test_a_comparison_shows_every_rung_and_the_medians():
   held = [
-    Held(law, 1e18, rung, flops, 3.0, 3.0 * (1 + error), error, True, 0.1, 0)
+    Held(law, 1e18, rung, flops, 3.0, 3.0 * (1 + error), error, True, 0.1, 0, 1)
     for law, sign in (('one', 1), ('two', -2))
     for rung, (flops, error) in enumerate(
       [(2e18, 0.01 * sign), (2e18, 0.03 * sign), (1e20, 0.05 * sign)]

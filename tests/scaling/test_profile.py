@@ -5,6 +5,8 @@ import pytest
 from scipy import stats
 
 from configs.errors import UserError
+from scaling import trust
+from scaling.estimate import refit
 from scaling.profile import profile
 from scaling.ready import prepare
 
@@ -58,3 +60,45 @@ def test_mistakes_are_named(ready, truth, ladder):
   few = prepare(ladder(truth).take(range(9)), 'chinchilla')
   with pytest.raises(UserError, match='9 points for 5 parameters: too few'):
     profile(few, 'alpha')
+
+
+def test_a_term_that_is_not_there_is_bounded_above(ladder):
+  points = ladder(np.array([0.0, 40.0, 400.0, 0.25, 0.3]))
+  # Bent the other way than any E would bend it.
+  points.value[:] *= 1 - 2e-4 * np.log(points['tokens'] / 1.6e6) ** 2
+  ready = prepare(points, 'chinchilla', delta=math.inf)
+  assert ready.found.params[0] < 0.01
+  curve = profile(ready, 'E')
+  assert curve.lower is None
+  assert 0 < curve.upper < 2
+
+
+def test_values_keep_to_what_is_sought(as_scores):
+  """a of a sigmoid is at most 1 - b, however little the scores tell of it."""
+  x = np.linspace(3.9, 5.5, 14)
+  rate = 0.6 / (1 + np.exp(2.5 * (x - 3.2))) + 0.25
+  noise = 0.01 * np.random.default_rng(0).standard_normal(14)
+  ready = prepare(as_scores(x, rate + noise), 'sigmoid', fixed={'b': 0.25})
+  curve = profile(ready, 'a')
+  assert np.max(curve.values) <= 0.75 + 1e-9
+  slope = profile(ready, 'k')
+  assert np.max(slope.values) < 0
+
+
+def test_hubers_statistic_holds_the_truth_as_often_as_it_says():
+  """200 lines at delta = sigma / 2: a 90% interval misses 8 to 36 times.
+
+  Outside of that has a chance of .2%, were the level exact.
+  """
+  rng = np.random.default_rng(0)
+  n = np.geomspace(1e6, 1e9, 30)
+  missed = 0
+  for _ in range(200):
+    loss = (1e14 / n) ** 0.08 * np.exp(0.01 * rng.standard_normal(30))
+    ready = prepare({'params': n, 'loss': loss}, 'kaplan_params', delta=5e-3)
+    refits = refit(
+      ready.problem, ready.found.theta, fixed={'alpha_N': np.array([0.08])}
+    )
+    statistic = trust.likelihood_ratio(ready.problem, ready.found, refits)
+    missed += statistic[0] > trust.threshold(ready.problem, 0.9)
+  assert 8 <= missed <= 36

@@ -1,6 +1,3 @@
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -101,12 +98,21 @@ def test_wide_ladders_are_one_unit():
   )
 
 
-def test_extra_cells_are_ignored(tmp_path):
-  path = tmp_path / 'runs.csv'
-  with path.open('w') as file:
-    csv.writer(file).writerows([['params', 'tokens', 'loss'], [1, 2, 3, 4]])
-  assert table.read_csv(Path(path)) == {
-    'params': ['1'],
-    'tokens': ['2'],
-    'loss': ['3'],
-  }
+@pytest.mark.parametrize(
+  'text, message',
+  [
+    (
+      'params,tokens,loss\n125,500,100,2500000000,3.1\n',
+      'row 1 has more cells',
+    ),
+    ('params,tokens,loss,loss\n1,2,3,4\n', 'a column twice among params'),
+  ],
+)
+def test_shifted_columns_are_refused(tmp_path, text, message):
+  with pytest.raises(UserError, match=message):
+    read(tmp_path, text)
+
+
+def test_columns_of_several_lengths_are_refused():
+  with pytest.raises(UserError, match='several lengths: params 2, tokens 1'):
+    table.from_columns({'params': [1, 2], 'tokens': [3], 'loss': [4]}, LOSS)

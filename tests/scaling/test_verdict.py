@@ -47,7 +47,7 @@ def test_chance_and_disorder_are_told(as_scores):
   x = np.linspace(2, 5, 14)
   found = judged(as_scores(x, 0.25 + 0.005 * rng.standard_normal(14)))
   assert not found.predictable
-  assert 'no score differs from chance' in found.reasons
+  assert 'no score is above chance' in found.reasons
   assert 'not predictable from this ladder: ' in str(found)
   falling = judged(as_scores(x, sigmoid(-x, -3.2)))
   assert any('scores do not rise' in text for text in falling.reasons)
