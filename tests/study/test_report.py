@@ -450,7 +450,7 @@ def test_same_study_gives_the_same_page(made, tmp_path):
 def test_study_before_its_held_out_run(made, tmp_path):
   page = _report(tmp_path, made, 2)
   value = json.loads(made['forecast'])['loss']['value']
-  assert f'forecasts a held-out loss of {value:.3f}' in page.text
+  assert f'pooled, forecast a held-out loss of {value:.3f}' in page.text
   assert f'{made["held_out"].name}, the run that is held out' in page.text
   assert 'matches the one noted' in page.text
   assert len(page.named('img')) == 4
