@@ -122,7 +122,6 @@ def errors():
           first.value / loss - 1,
           second.value - score,
           alone.value - score,
-          first.lower <= loss <= first.upper,
         )
       )
   return {task: np.array(rows) for task, rows in found.items()}
@@ -135,14 +134,24 @@ def test_losses_are_forecast_within_a_few_per_cent(errors):
   assert np.mean(everything) < 0.02
 
 
-def test_scores_are_forecast_within_points(errors, capsys):
-  """Mean absolute errors at 1.3B in points, by the chain and directly."""
-  chained, direct = (
-    {task: 100 * np.mean(np.abs(rows[:, c])) for task, rows in errors.items()}
-    for c in (1, 2)
-  )
-  with capsys.disabled():
-    for task in errors:
-      print(f'\n{task:<20}{chained[task]:6.2f}{direct[task]:6.2f}', end='')
-  assert np.median(list(chained.values())) < 2
-  assert np.median(list(direct.values())) < 2
+# Mean absolute errors at 1.3B in points, by the chain and directly, as told in
+# docs/laws.md.
+ERRORS = {
+  'mmlu': (0.43, 0.70),
+  'hellaswag_val': (1.57, 1.59),
+  'arc_easy_test': (2.15, 0.70),
+  'arc_challenge_test': (0.87, 1.91),
+  'piqa_val': (1.09, 0.45),
+  'csqa_val': (1.06, 1.33),
+  'socialiqa_val': (0.82, 0.32),
+  'openbookqa_test': (1.11, 1.47),
+}
+
+
+def test_scores_are_forecast_within_points(errors):
+  found = {
+    task: 100 * np.mean(np.abs(rows[:, 1:3]), axis=0)
+    for task, rows in errors.items()
+  }
+  for task, expected in ERRORS.items():
+    assert found[task] == pytest.approx(expected, abs=0.02), task
