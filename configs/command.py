@@ -56,7 +56,8 @@ def _exit_code(main: Callable[[Sequence[str]], None]) -> int:
     NotADirectoryError,
     PermissionError,
   ) as error:
-    return _complain(f'{error.filename}: {error.strerror}')
+    # A file that is renamed into place has its name second.
+    return _complain(f'{error.filename2 or error.filename}: {error.strerror}')
   except Exception as error:
     # Told by the system, or by a library that writes for us, in its own words.
     told = ' '.join(str(error).split())

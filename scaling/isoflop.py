@@ -37,6 +37,7 @@ _SAME = 0.01  # relative difference of budgets that are one
 _GRID = 25  # points from size to size, on which an interpolation is searched
 _MISFIT = 2  # residuals of a profile, in terms of those of four neighbours
 _ROUNDING = 1e-12  # the least standard error
+_TOLD = 2  # budgets that an error names
 
 
 class Split(NamedTuple):
@@ -137,9 +138,11 @@ def fit_isoflop(
     else:
       minima[profile.flops] = found
   if len(minima) < 2:
+    more = len(said) - _TOLD
     raise UserError(
       f'{len(minima)} budgets with a minimum, of two that are the least: '
-      + ('; '.join(said) or 'add budgets')
+      + ('; '.join(said[:_TOLD]) or 'add budgets')
+      + (f'; {more} more' if more > 0 else '')
     )
   params_K, tokens_K = np.exp(np.transpose([m.log_2 for m in minima.values()]))
   optima = Optima(

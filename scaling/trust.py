@@ -14,7 +14,7 @@ from scaling.points import Points
 ENOUGH = 2  # points for each parameter, below which no interval is given
 FAILED = 0.01  # share of refits that may fail before it is worth a word
 COLLINEAR = 30.0  # Belsley, Kuh and Welsch 1980, Regression Diagnostics
-_ROUNDING = 1e-16  # objective of a point that the law meets exactly
+ROUNDING = 1e-16  # objective of a point that the law meets exactly
 _OUTLIER = 0.01  # chance that any point of a sound set is called an outlier
 _EDGE = 1e-3  # share of a range that counts as its edge
 
@@ -225,7 +225,7 @@ def _decisive(
   """
   count = len(problem.points)
   freedom = count - problem.free
-  if found.objective / count < _ROUNDING:
+  if found.objective / count < ROUNDING:
     return []
   said = []
   for column, name in enumerate(problem.law.params):

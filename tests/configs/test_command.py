@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from configs.command import no_arguments
+from configs.errors import UserError
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -37,3 +40,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, arguments, told):
   assert lines[0].startswith('error: ')
   assert told in lines[0]
   assert not (tmp_path / 'run').exists()
+
+
+def test_words_that_are_no_flags_are_named():
+  with pytest.raises(UserError, match='unexpected: extra; write --flag=value'):
+    no_arguments(['command', 'extra'])
+  no_arguments(['command'])

@@ -152,6 +152,17 @@ def test_command_names_a_mistake_in_one_line(tmp_path):
   assert not out.exists()
 
 
+def test_command_names_a_folder_in_place_of_its_file(tmp_path, points):
+  runs, out = tmp_path / 'runs.csv', tmp_path / 'fit.json'
+  out.mkdir()
+  rows = zip(points['params'], points.value, strict=True)
+  runs.write_text('params,loss\n' + ''.join(f'{n},{v}\n' for n, v in rows))
+  ended = _command(f'--records={runs}', '--law=kaplan_params', f'--out={out}')
+  assert ended.returncode == 2
+  assert ended.stderr == f'error: {out}: Is a directory\n'
+  assert sorted(tmp_path.iterdir()) == [out, runs]
+
+
 def test_command_finds_frontiers_and_selects_breaks(tmp_path, law, truth):
   runs, out = tmp_path / 'runs.csv', tmp_path / 'fit.json'
   rows = ['C,N,L']
