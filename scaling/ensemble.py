@@ -11,14 +11,12 @@ from scaling.forecast import Forecast, forecast, summarize
 from scaling.points import Points
 from scaling.rolling import Rolled, roll
 
-FORMS = ('chinchilla', 'over_training', 'kaplan_offset')
-
 
 def forecast_all(
   points: Points,
   at: Mapping[str, float],
   *,
-  laws: Sequence[str] = FORMS,
+  laws: Sequence[str],
   delta: float | None = None,
   resamples: int = 1000,
   level: float = 0.9,
