@@ -1,11 +1,20 @@
 """Exceptions that end a command with one line."""
 
+from collections.abc import Iterable
+
 
 class UserError(Exception):
   """A user's mistake: one line that names the cause and the cure.
 
   Commands print the message alone, without a traceback, and exit with 2.
   """
+
+
+def choose(key: str, value: str, known: Iterable[str]) -> None:
+  """Raises UserError unless a value is one of those known."""
+  known = tuple(known)
+  if value not in known:
+    raise UserError(f'{key} = {value!r}: choose from {", ".join(known)}')
 
 
 class Interrupted(KeyboardInterrupt):

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scaling.estimate import Problem, refit
-from scaling.noise import Noise
+from scaling.noise import Noise, shifted
 from scaling.points import Rungs
 
 
@@ -121,8 +121,3 @@ def bootstrap(problem: Problem, theta_P: np.ndarray, draws: Draws) -> Bootstrap:
     np.flatnonzero(good),
     float(np.mean(~good)),
   )
-
-
-def shifted(space: str, value: np.ndarray, shift: np.ndarray) -> np.ndarray:
-  """Values moved by residuals."""
-  return value * np.exp(shift) if space == 'log' else value + shift

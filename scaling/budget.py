@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from configs.chips import CHIPS, MFU, Chip
-from configs.errors import UserError
+from configs.errors import UserError, choose
 from configs.grids import GRAMS_PER_KWH, PUE
 
 # float32 parameters 4, gradients 4 and Adam's two moments 8. Mixed precision
@@ -125,10 +125,7 @@ def cost(flops: float, chip: str, mfu: float, region: str) -> dict[str, float]:
     UserError: an unknown chip or region.
   """
   kind = known_chip(chip)
-  if region not in GRAMS_PER_KWH:
-    raise UserError(
-      f'region = {region!r}: choose from {", ".join(GRAMS_PER_KWH)}'
-    )
+  choose('region', region, GRAMS_PER_KWH)
   hours = chip_hours(flops, chip, mfu)
   kwh = hours * kind.watts / 1000 * PUE
   return {
@@ -145,8 +142,7 @@ def known_chip(name: str) -> Chip:
   Raises:
     UserError: there is none.
   """
-  if name not in CHIPS:
-    raise UserError(f'chip = {name!r}: choose from {", ".join(CHIPS)}')
+  choose('chip', name, CHIPS)
   return CHIPS[name]
 
 

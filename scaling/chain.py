@@ -12,7 +12,7 @@ import numpy as np
 
 from configs.errors import UserError
 from scaling import bootstrap
-from scaling.bootstrap import Bootstrap, Draws, shifted
+from scaling.bootstrap import Bootstrap, Draws
 from scaling.conformal import widen
 from scaling.fit import conclude
 from scaling.fitted import Fit
@@ -22,9 +22,11 @@ from scaling.forecast import (
   forecast,
   sampled,
   summarize,
+  through,
 )
 from scaling.intervals import check_level
 from scaling.laws import known_law
+from scaling.noise import deviations, shifted
 from scaling.points import Points
 from scaling.ready import Ready, prepare
 
@@ -127,13 +129,10 @@ def forecast_chain(
   count = min(len(loss.samples), len(fit.samples))
   samples_R = np.empty(0)
   if count:
-    expected_R = law.predict(
-      fit.samples[:count], {'loss': loss.samples[:count, None]}
-    )[:, 0]
     rng = np.random.default_rng(_SEED)
     shock_R = chain.correlation * loss.shocks[:count]
     shock_R += np.sqrt(1 - chain.correlation**2) * rng.standard_normal(count)
-    samples_R = expected_R + fit.noise[:count] * shock_R
+    samples_R = through(fit, loss.samples[:count], shock_R)
   samples_R = sampled(samples_R, items, np.random.default_rng(_SEED + 1))
   _, said = extrapolation(fit, {'loss': loss.value})
   score = summarize(
@@ -181,17 +180,17 @@ def _matched(first: Ready, second: Ready) -> np.ndarray:
   return np.array([known.get(cell, -1) for cell in cells])
 
 
-def _residuals(ready: Ready) -> np.ndarray:
-  problem = ready.problem
-  fitted, value = ready.fitted, problem.points.value
-  off_M = np.log(value / fitted) if problem.space == 'log' else value - fitted
-  return off_M * np.sqrt(problem.weight_M)
+def _deviations(ready: Ready, value: np.ndarray) -> np.ndarray:
+  """How far values of its points lie off a law, as if of weight one."""
+  off = deviations(ready.problem.space, value, ready.fitted)
+  return off * np.sqrt(ready.problem.weight_M)
 
 
 def _correlation(first: Ready, second: Ready, run_M: np.ndarray) -> float:
   """Of the residuals of the runs that both laws have."""
   both = run_M >= 0
-  one, two = _residuals(first)[run_M[both]], _residuals(second)[both]
+  one = _deviations(first, first.problem.points.value)[run_M[both]]
+  two = _deviations(second, second.problem.points.value)[both]
   size = np.sqrt(np.sum(one**2) * np.sum(two**2))
   if np.sum(both) < 3 or not size > 0:
     return 0.0
@@ -214,8 +213,10 @@ def _joined(
     weight_RxM = linked.weight.copy()
     weight_RxM[:, both] = draws.weight[:, run_M[both]]
     return linked._replace(weight=weight_RxM)
-  one_RxM = _shocks(first, draws)[:, run_M[both]] / draws.unit[:, None]
-  two_RxM = _shocks(second, linked) / linked.unit[:, None]
+  one_RxM = (
+    _deviations(first, draws.value)[:, run_M[both]] / draws.unit[:, None]
+  )
+  two_RxM = _deviations(second, linked.value) / linked.unit[:, None]
   two_RxM[:, both] = (
     correlation * one_RxM + np.sqrt(1 - correlation**2) * two_RxM[:, both]
   )
@@ -223,11 +224,3 @@ def _joined(
   return linked._replace(
     value=shifted(second.problem.space, second.fitted, shift_RxM)
   )
-
-
-def _shocks(ready: Ready, draws: Draws) -> np.ndarray:
-  """What was added to the fitted values, of a point of weight one."""
-  off_RxM = draws.value - ready.fitted
-  if ready.problem.space == 'log':
-    off_RxM = np.log(draws.value / ready.fitted)
-  return off_RxM * np.sqrt(ready.problem.weight_M)

@@ -228,6 +228,7 @@ def _by_rung(rolled: Rolled, law: str) -> np.ndarray:
 if __name__ == '__main__':
   # Defined here alone: other commands of ours have flags of these names.
   source.define_flags()
+  flags.adopt_module_key_flags(source)  # for --help
   flags.DEFINE_list('laws', list(DEFAULT), f'of {", ".join(LAWS)}')
   flags.DEFINE_integer('cutoffs', 4, 'at most so many', lower_bound=1)
   flags.DEFINE_list(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from configs.errors import UserError
+from configs.errors import UserError, choose
 from scaling.intervals import check_level, percentile
 
 DISPERSIONS = ('range', 'std')
@@ -131,10 +131,7 @@ def signal_to_noise(
     UserError: an unknown dispersion, fewer than two recipes or checkpoints, or
       numbers that are not finite.
   """
-  if dispersion not in DISPERSIONS:
-    raise UserError(
-      f'dispersion = {dispersion!r}: choose from {", ".join(DISPERSIONS)}'
-    )
+  choose('dispersion', dispersion, DISPERSIONS)
   scores = np.asarray(scores, np.float64)
   if scores.ndim < 2 or min(scores.shape[-2:]) < 2:
     raise UserError(

@@ -125,7 +125,6 @@ def refit(
   *,
   value_RxM: np.ndarray | None = None,
   weight_RxM: np.ndarray | None = None,
-  columns: Mapping[str, np.ndarray] | None = None,
   bounds: tuple[np.ndarray, np.ndarray] | None = None,
   fixed: Mapping[str, np.ndarray] | None = None,
 ) -> Refits:
@@ -136,21 +135,17 @@ def refit(
     theta_P: the start, one for all or one a row: the optimum of `problem`.
     value_RxM: values.
     weight_RxM: how often each point counts, on top of the problem's weights.
-    columns: inputs [R, M] in place of the points'.
     bounds: of theta in place of the law's, [R, P].
     fixed: parameters of the paper held at values [R], on top of the problem's.
   """
   law, units = problem.law, problem.units
-  given = [value_RxM, weight_RxM, *(columns or {}).values()]
-  given += [*(bounds or ()), *(fixed or {}).values()]
+  given = [value_RxM, weight_RxM, *(bounds or ()), *(fixed or {}).values()]
   count = max(len(g) for g in given if g is not None)
   data = _problems(problem, count, delta=problem.objective.delta)
   if value_RxM is not None:
     data = data._replace(y=value_RxM / units['value'])
   if weight_RxM is not None:
     data = data._replace(weight=weight_RxM * problem.weight_M)
-  for name, column in (columns or {}).items():
-    data = data._replace(x={**data.x, name: column / units[name]})
   found = solve.minimize(
     law,
     problem.space,

@@ -9,7 +9,7 @@ import numpy as np
 from absl import flags
 
 from configs import command
-from configs.errors import UserError
+from configs.errors import UserError, choose
 from configs.files import write_text
 from scaling import bootstrap, intervals, source, trust
 from scaling.envelope import fit_envelope
@@ -20,7 +20,7 @@ from scaling.law import Law
 from scaling.laws import LAWS, known_law
 from scaling.laws.broken import BROKEN
 from scaling.points import Points, Rungs
-from scaling.ready import Ready, choose, prepare
+from scaling.ready import Ready, prepare
 from scaling.select_breaks import select_breaks
 
 INTERVALS = ('percentile', 'bca')
@@ -228,6 +228,7 @@ def _seed_noise(rungs: Rungs) -> str:
 if __name__ == '__main__':
   # Defined here alone: other commands of ours have flags of these names.
   source.define_flags()
+  flags.adopt_module_key_flags(source)  # for --help
   flags.DEFINE_string(
     'law',
     'chinchilla',

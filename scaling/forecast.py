@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs.errors import UserError
-from scaling.bootstrap import shifted
 from scaling.fitted import Fit
 from scaling.intervals import check_level, percentile
 from scaling.laws import known_law
+from scaling.noise import shifted
 
 _SEED = 0  # of the noise of the run itself: a forecast repeats exactly
 
@@ -114,6 +114,21 @@ def sampled(
   if items < 1:
     raise UserError(f'items = {items}: at least 1')
   return rng.binomial(items, np.clip(rate_R, 0, 1)) / items
+
+
+def through(fit: Fit, loss_R: np.ndarray, shock_R: np.ndarray) -> np.ndarray:
+  """Scores of runs by draws of a law from loss to score, one by one.
+
+  Args:
+    fit: of that law.
+    loss_R: draws of the loss, as many as the law has or fewer.
+    shock_R: noise about the law, of unit size.
+  """
+  count = len(loss_R)
+  expected_R = known_law(fit.law).predict(
+    fit.samples[:count], {'loss': loss_R[:, None]}
+  )[:, 0]
+  return shifted(fit.space, expected_R, fit.noise[:count] * shock_R)
 
 
 def extrapolation(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import interpolate, stats
 
-from configs.errors import UserError
+from configs.errors import UserError, choose
 from scaling.allocation import (
   AXES,
   PARAMS,
@@ -110,9 +110,8 @@ def fit_isoflop(
       fewer than two budgets with a minimum.
   """
   check_level(level)
-  for name, value, known in (('form', form, FORMS), ('axis', axis, AXES)):
-    if value not in known:
-      raise UserError(f'{name} = {value!r}: choose from {", ".join(known)}')
+  choose('form', form, FORMS)
+  choose('axis', axis, AXES)
   if noise is not None and not noise >= 0:
     raise UserError(f'noise = {noise}: expected 0 or above')
   points = with_both(data, budget)

@@ -89,8 +89,12 @@ class Law(abc.ABC):
   def units(
     self, columns: Mapping[str, np.ndarray], value: np.ndarray
   ) -> dict[str, float]:
-    """A typical size of every input and of the value: geometric means."""
-    sized = {name: columns[name] for name in self.inputs} | {'value': value}
+    """A typical size of every input and of the value: geometric means.
+
+    A score is a share already.
+    """
+    sized = {name: columns[name] for name in self.inputs}
+    sized |= {'value': np.ones(1) if self.items else value}
     return {
       name: float(np.exp(np.mean(np.log(column))))
       for name, column in sized.items()

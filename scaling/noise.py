@@ -45,10 +45,7 @@ def measured(problem: Problem, fitted_M: np.ndarray, rungs: Rungs) -> Noise:
     rungs: the points with the scatter between seeds.
   """
   points = problem.points
-  if problem.space == 'log':
-    off_M = np.log(points.value / fitted_M)
-  else:
-    off_M = points.value - fitted_M
+  off_M = deviations(problem.space, points.value, fitted_M)
   freedom = len(points) - problem.free
   residual = float(np.sum(problem.weight_M * off_M**2) / freedom)
   floor, floor_freedom, items = rungs.variance, float(rungs.freedom), 0.0
@@ -77,3 +74,13 @@ def weights(rungs: Rungs, misfit: float) -> np.ndarray:
 def item_weights(stderr_M: np.ndarray) -> np.ndarray:
   """Of scores with standard errors: inverse variances, the median one."""
   return np.median(stderr_M) ** 2 / stderr_M**2
+
+
+def deviations(space: str, value: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+  """How far values lie above a law, in the space of the residuals."""
+  return np.log(value / fitted) if space == 'log' else value - fitted
+
+
+def shifted(space: str, value: np.ndarray, shift: np.ndarray) -> np.ndarray:
+  """Values moved by deviations."""
+  return value * np.exp(shift) if space == 'log' else value + shift

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs.errors import UserError
-from scaling.bootstrap import shifted
 from scaling.fitted import Fit
 from scaling.intervals import percentile
 from scaling.law import Law
 from scaling.laws import known_law
+from scaling.noise import shifted
 
 # As fitted by Muennighoff et al. 2023, arXiv:2305.16264: about how many
 # repetitions of data, and of the parameters they call for, are worth something.

@@ -14,8 +14,8 @@ from configs.files import write_json
 from configs.grids import GRAMS_PER_KWH, PUE
 from scaling import budget as budgets
 from scaling import options
-from scaling.bootstrap import shifted
 from scaling.fitted import Fit, fit_from_json
+from scaling.forecast import through
 from scaling.laws import known_law
 from scaling.next_run import next_runs
 from scaling.optimum import (
@@ -240,12 +240,8 @@ def _score(
     raise UserError(f'task_fit: {law.name} is no law from a loss to a score')
   value = law.predict(fit.params_P, {'loss': loss_S[:1]})[0]
   count = min(len(loss_S) - 1, len(fit.samples))
-  expected_R = law.predict(
-    fit.samples[:count], {'loss': loss_S[1 : count + 1, None]}
-  )[:, 0]
-  rng = np.random.default_rng(_SEED)
-  misfit_R = fit.noise[:count] * rng.standard_normal(count)
-  drawn_R = np.clip(shifted(fit.space, expected_R, misfit_R), 0, 1)
+  shock_R = np.random.default_rng(_SEED).standard_normal(count)
+  drawn_R = np.clip(through(fit, loss_S[1 : count + 1], shock_R), 0, 1)
   return float(value), interval(drawn_R, level)
 
 

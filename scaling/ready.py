@@ -1,12 +1,12 @@
 """A law at its optimum on some points, ready to be resampled."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
+from configs.errors import UserError, choose
 from scaling import bootstrap, table, trust
 from scaling.estimate import Estimate, Problem, estimate, natural_range
 from scaling.law import Law
@@ -102,12 +102,6 @@ def prepare(
     many = len(rungs.points) >= _MANY * problem.free
     resampling = 'pairs' if many else 'noise'
   return Ready(problem, found, rungs, resampling)
-
-
-def choose(key: str, value: str, known: Sequence[str]) -> None:
-  """Raises UserError unless a value is one of those known."""
-  if value not in known:
-    raise UserError(f'{key} = {value!r}: choose from {", ".join(known)}')
 
 
 def _weighted(problem: Problem, rungs: Rungs) -> tuple[Problem, Estimate]:

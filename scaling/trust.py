@@ -13,7 +13,6 @@ from scaling.points import Points
 
 ENOUGH = 2  # points for each parameter, below which no interval is given
 FAILED = 0.01  # share of refits that may fail before it is worth a word
-COLLINEAR = 30.0  # Belsley, Kuh and Welsch 1980, Regression Diagnostics
 ROUNDING = 1e-16  # objective of a point that the law meets exactly
 _OUTLIER = 0.01  # chance that any point of a sound set is called an outlier
 _EDGE = 1e-3  # share of a range that counts as its edge
@@ -147,7 +146,11 @@ def threshold(problem: Problem, level: float) -> float:
 
 
 def condition(problem: Problem, found: Estimate) -> float:
-  """Of the Jacobian of the residuals, its columns scaled to unit length."""
+  """Of the Jacobian of the residuals, its columns scaled to unit length.
+
+  Above 30 parameters are collinear: Belsley, Kuh and Welsch 1980, Regression
+  Diagnostics.
+  """
   names = problem.law.params
   sought = [name not in problem.fixed for name in names]
   jacobian_MxP = solve.jacobian(

@@ -1,6 +1,6 @@
 """The laws by name."""
 
-from configs.errors import UserError
+from configs.errors import choose
 from scaling.law import Law
 from scaling.laws.broken import BROKEN
 from scaling.laws.chinchilla import CHINCHILLA, OVER_TRAINING
@@ -53,6 +53,5 @@ def known_law(name: str) -> Law:
   Raises:
     UserError: there is none.
   """
-  if name not in LAWS:
-    raise UserError(f'law = {name!r}: choose from {", ".join(LAWS)}')
+  choose('law', name, LAWS)
   return LAWS[name]

@@ -40,12 +40,6 @@ class Direct(Law):
     exponents = tuple(exponent for _, exponent in terms.values())
     self.params = (*self.magnitudes, *exponents, 'b')
 
-  def units(
-    self, columns: Mapping[str, np.ndarray], value: np.ndarray
-  ) -> dict[str, float]:
-    """A score is a share already."""
-    return {**super().units(columns, np.ones(1)), 'value': 1.0}
-
   def curve(self, theta_P: Array, x: Mapping[str, Array]) -> Array:
     *terms, b = split(theta_P)
     half = len(terms) // 2

@@ -26,12 +26,6 @@ class Sigmoid(Law):
   items = True
   delta = np.inf
 
-  def units(
-    self, columns: Mapping[str, np.ndarray], value: np.ndarray
-  ) -> dict[str, float]:
-    """A score is a share already."""
-    return {**super().units(columns, np.ones(1)), 'value': 1.0}
-
   def curve(self, theta_P: Array, x: Mapping[str, Array]) -> Array:
     share, k, x0, b = split(theta_P)
     # tanh cannot overflow, however far the loss.
@@ -108,12 +102,6 @@ class ExponentialError(Law):
   items = True
   delta = np.inf
   magnitudes = ('k',)
-
-  def units(
-    self, columns: Mapping[str, np.ndarray], value: np.ndarray
-  ) -> dict[str, float]:
-    """An error is a share already."""
-    return {**super().units(columns, np.ones(1)), 'value': 1.0}
 
   def curve(self, theta_P: Array, x: Mapping[str, Array]) -> Array:
     # The first parameter is the fall at the centre of the data, k e^-gamma.

@@ -152,6 +152,12 @@ def test_command_names_a_mistake_in_one_line(tmp_path):
   assert not out.exists()
 
 
+def test_help_tells_of_every_flag():
+  told = _command('--help').stdout
+  for flag in ('--records:', '--columns:', '--params:', '--law:', '--plots:'):
+    assert flag in told
+
+
 def test_command_names_a_folder_in_place_of_its_file(tmp_path, points):
   runs, out = tmp_path / 'runs.csv', tmp_path / 'fit.json'
   out.mkdir()
