@@ -21,12 +21,30 @@ CORE = [
   'tqdm>=4.66',
 ]
 
-# Their text is no part of the corpus. The first comes with Orbax, whose arrays
-# it stores; the second fits laws.
-UNREAD = ['tensorstore', 'optimistix>=0.0.11']
+# Their text is no part of the corpus. Most come with a package of the core:
+# tensorstore with Orbax, the others but one with TFDS. The last fits laws.
+UNREAD = [
+  'array_record',
+  'fsspec',
+  'pyarrow',
+  'requests',
+  'tensorstore',
+  'optimistix>=0.0.11',
+]
+AUDIT = [
+  'detect-secrets>=1.5',
+  'phonenumberslite>=9',
+  'profanex>=1',
+  'py3langid>=0.4',
+  'python-stdnum>=2',
+]
 
 EXTRAS = {
   'test': [
+    *AUDIT,
+    'datasets>=4',
+    'fastokens>=0.3.5',
+    'hypothesis>=6.100',
     'import-linter>=2.3',
     'ipykernel>=6',
     'mypy>=1.15',
@@ -38,11 +56,17 @@ EXTRAS = {
     'pytest-xdist>=3.6',
     'ruff>=0.12',
     'safetensors>=0.5',
+    'sentencepiece>=0.2.3',
+    'tiktoken>=0.12',
   ],
   'cuda': ['jax[cuda12]'],
   'tpu': ['jax[tpu]'],
   'tf': ['tensorflow'],
   'hf': ['accelerate', 'gguf', 'safetensors', 'torch', 'transformers'],
+  'audit': AUDIT,
+  'fast': ['fastokens>=0.3.5'],  # encodes as the core does, and sooner
+  'hf_datasets': ['datasets>=4'],
+  'sentencepiece': ['sentencepiece>=0.2.3'],
   'lm_eval': ['lm-eval>=0.4.13'],
   'ray': ['ray'],
   'slurm': ['submitit'],
@@ -61,6 +85,8 @@ setuptools.setup(
   packages=[
     'configs',
     'data',
+    'data.audit',
+    'data.objectives',
     'evals',
     'finetune',
     'model',
@@ -69,7 +95,7 @@ setuptools.setup(
     'study',
     'train',
   ],
-  package_data={'study': ['*.jinja']},
+  package_data={'data.audit': ['*.jinja'], 'study': ['*.jinja']},
   install_requires=CORE + UNREAD,
   extras_require=EXTRAS,
 )

@@ -24,14 +24,67 @@ def get_config(size: str | None = None) -> ConfigDict:
   config.model = model.get_config()
 
   data = config.data = ConfigDict()
-  # tfds:NAME | files:GLOB of .txt, .md, .py or .jsonl
+  # KIND:NAME, of tfds (data sets), files (a glob: .txt, .md, .py, .jsonl,
+  # .parquet, also compressed or remote) or hf (Hugging Face); or a name in
+  # configs/datasets.py. Options follow: |text=FIELD, |train=... (a slice of a
+  # split, a glob), |validation=..., |test=.... Several are parted by `;`
   data.source = 'tfds:python_docs/docstrings'
   data.cache_dir = ''  # prepared text and tokens; '' = ~/.cache/scalenest
-  data.tokenizer = 'bpe'  # bpe (trained on the train split) | byte
-  data.vocab_size = 512  # of the tokenizer; byte: 257
-  data.sequence_length = 128  # tokens
+  # bpe (trained on the train split) | byte | path of a tokenizer.json, a
+  # SentencePiece .model, a .tiktoken or a vocab.json beside its merges.txt
+  data.tokenizer = 'bpe'
+  data.vocab_size = 512  # of a bpe, what the objective marks with included
+  # tokens of a row; of an encoder_decoder, of its source
+  data.sequence_length = 128
+  data.target_length = 0  # of an encoder_decoder; 0 = what the source needs
   data.batch_size = 4  # sequences, over all devices
-  data.seed = 0  # document order
+  # split: documents one after the other, cut into rows | fit: whole documents
+  # side by side (a long one is cut), which the other objectives need
+  data.packing = 'split'
+  data.unique_tokens = 0  # of the train split, read again and again; 0 = all
+  data.num_workers = 0  # processes that prepare and read; 0 = this one
+  data.seed = 0  # document order, and all that is drawn of a text
+
+  objective = data.objective = ConfigDict()
+  # causal | middle (fill-in-the-middle), of a decoder; masked (BERT), of an
+  # encoder; spans (T5) | prefix | ul2, of an encoder_decoder or a decoder
+  objective.kind = 'causal'
+  objective.noise_density = 0.15  # masked, spans: share of tokens
+  objective.mean_span = 3.0  # spans: tokens
+  objective.whole_words = False  # masked: all tokens of a word
+  objective.static = False  # the same noise in every epoch
+  objective.middle_rate = 0.5  # middle: share of texts that are rearranged
+
+  mixture = data.mixture = ConfigDict()  # of several sources, in their order
+  mixture.weights = ()  # () = by their sizes in tokens
+  mixture.temperature = 1.0  # weights^(1 / temperature)
+  mixture.max_epochs = ()  # of each source; 0 = no cap
+  # a curriculum: (tokens seen from which it holds, weight, weight...), ...
+  mixture.stages = ()
+
+  filters = data.filters = ConfigDict()  # of documents, before all else
+  filters.exact_duplicates = False  # in train: the first stays
+  filters.near_duplicates = 0.0  # in train, from this Jaccard on; 0 = stay
+  # what validation and test share with train is left out of them (evals), or of
+  # train (train), or stays (none)
+  filters.decontaminate = 'evals'
+  filters.contamination_jaccard = 0.8  # of near-duplicates
+  filters.contamination_ngrams = 0.7  # share of a document's 13-grams
+  filters.scrub = False  # personal data is replaced by what it is: <EMAIL>
+  filters.quality = ()  # rules of data/audit/quality.py that train must pass
+
+  change = data.interventions = ConfigDict()  # of train, for controlled studies
+  change.seed = 0
+  change.duplicate_share = 0.0  # of documents that are repeated
+  change.duplicate_times = 1  # how often each of them is there
+  change.canaries = 0  # sequences put in, to test what is memorized
+  change.canary_times = (1,)  # how often; canaries take turns
+  change.label_noise = 0.0  # share of documents with another label_field
+  change.label_field = ''
+  change.corrupt_share = 0.0  # of documents whose words are shuffled
+  change.drop_field = ''  # documents whose drop_field is drop_value
+  change.drop_value = ''
+  change.drop_share = 0.0  # are left out, this share of them
 
   mesh = config.mesh = ConfigDict()  # devices along each axis; -1 fills
   mesh.data = -1  # batch, parameters replicated

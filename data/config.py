@@ -2,9 +2,45 @@
 
 import dataclasses
 
-from configs.errors import UserError
+from configs.errors import UserError, choose
+from data import sources
+from data.interventions import InterventionConfig
+from data.mixture import MixtureConfig
+from data.objectives.base import ObjectiveConfig
 
-TOKENIZERS = ('bpe', 'byte')
+PACKINGS = ('split', 'fit')
+DECONTAMINATED = ('none', 'evals', 'train')
+TRAINED_TOKENIZERS = ('bpe', 'byte')
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterConfig:
+  """Which documents are left out, or changed, before anything else.
+
+  What has a default came after checkpoints that do not have it, which were made
+  without.
+  """
+
+  exact_duplicates: bool = False
+  near_duplicates: float = 0.0
+  decontaminate: str = 'none'
+  contamination_jaccard: float = 0.8
+  contamination_ngrams: float = 0.7
+  scrub: bool = False
+  quality: tuple[str, ...] = ()
+
+  def validate(self) -> None:
+    """Raises UserError for a value out of range."""
+    choose('data.filters.decontaminate', self.decontaminate, DECONTAMINATED)
+    for key in ('contamination_jaccard', 'contamination_ngrams'):
+      value = getattr(self, key)
+      if not 0 < value <= 1:
+        raise UserError(f'data.filters.{key} = {value}: above 0, at most 1')
+    if not 0 <= self.near_duplicates <= 1:
+      raise UserError(
+        f'data.filters.near_duplicates = {self.near_duplicates}: a Jaccard '
+        'similarity above 0, at most 1, or 0 to keep them'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,18 +54,23 @@ class DataConfig:
   sequence_length: int
   batch_size: int
   seed: int
+  # What has a default came after checkpoints that do not have it.
+  target_length: int = 0
+  packing: str = 'split'
+  unique_tokens: int = 0
+  num_workers: int = 0
+  objective: ObjectiveConfig = dataclasses.field(
+    default_factory=ObjectiveConfig
+  )
+  mixture: MixtureConfig = dataclasses.field(default_factory=MixtureConfig)
+  filters: FilterConfig = dataclasses.field(default_factory=FilterConfig)
+  interventions: InterventionConfig = dataclasses.field(
+    default_factory=InterventionConfig
+  )
 
   def validate(self) -> None:
     """Raises UserError for a value that cannot work."""
-    if not self.source.startswith(('tfds:', 'files:')):
-      raise UserError(
-        f'data.source = {self.source!r}: expected tfds:NAME or files:GLOB'
-      )
-    if self.tokenizer not in TOKENIZERS:
-      raise UserError(
-        f'data.tokenizer = {self.tokenizer!r}: choose from '
-        + ', '.join(TOKENIZERS)
-      )
+    sources.parse(self.source)
     if self.vocab_size < 257:
       raise UserError(
         f'data.vocab_size = {self.vocab_size}: at least 257, which are all '
@@ -38,5 +79,12 @@ class DataConfig:
     for key in ('sequence_length', 'batch_size'):
       if getattr(self, key) < 1:
         raise UserError(f'data.{key} = {getattr(self, key)}: at least 1')
-    if self.seed < 0:
-      raise UserError(f'data.seed = {self.seed}: at least 0')
+    for key in ('seed', 'target_length', 'unique_tokens', 'num_workers'):
+      if getattr(self, key) < 0:
+        raise UserError(f'data.{key} = {getattr(self, key)}: at least 0')
+    choose('data.packing', self.packing, PACKINGS)
+    if self.objective.static and self.packing != 'fit':
+      raise UserError(
+        "data.objective.static = True: needs data.packing = 'fit', where a row "
+        'holds the same text in every epoch'
+      )

@@ -1,176 +1,205 @@
-"""Which tokens stand in which row of which batch: index arithmetic alone.
+"""Documents one after the other, cut into rows of one length.
 
-An epoch is a stream: all documents in an order drawn from (seed, epoch), each a
-separator and then its tokens. The stream is never built; a place in it is
-looked up through the running sum of the documents' lengths. It is cut into
-windows of L + 1 tokens that overlap by one, so that every token but the first
-is a target exactly once. The windows are dealt out in a second order drawn from
-(seed, epoch). What is left at the end of the stream, less than one global batch
-of B windows, is dropped; the next epoch draws another order.
+A shard of an epoch is a stream: its documents in an order drawn from (seed,
+epoch), each a separator and then its tokens. The stream is never built; a place
+in it is looked up through the running sum of the documents' lengths. It is cut
+into windows of L + 1 tokens that overlap by one, so that every token but the
+first is a target exactly once. What is left at its end, less than a window, is
+dropped. The order of the windows is that of `data.order`.
 """
 
-import dataclasses
 import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from configs.errors import UserError
-from data.tokens import TokenStore
+from data.batch import Batch
+from data.order import EpochOrder, permutation
+from data.recipe import Recipe
+from data.tokens import Shard, TokenStore
 
-Batch = dict[str, np.ndarray]
 
+class _Stream(NamedTuple):
+  """Documents of a shard in order, and where in the stream each ends."""
 
-@dataclasses.dataclass(frozen=True)
-class _Epoch:
-  """One order of the documents and of the windows.
-
-  Attributes:
-    ends: for each document in order, where in the stream the next one starts.
-    shifts: for each document in order, its place in the store less that in the
-      stream.
-    windows: the window that each row of the epoch shows.
-  """
-
+  documents: np.ndarray
   ends: np.ndarray
-  shifts: np.ndarray
-  windows: np.ndarray
 
 
-class PackedRows:
+class SplitRows:
   """The endless sequence of rows that training reads, by index.
 
-  The global batch of step s is rows [s * B, (s + 1) * B): a pure function of
-  the store, L, B, the seed and s. How many processes share it changes nothing.
+  Row r is a pure function of the store, the recipe, the seed, the batch size
+  and r. How many processes share a batch changes nothing.
 
   Attributes:
-    rows_per_epoch: a multiple of B.
-    dropped_tokens: of each epoch, at most B * L - 1.
+    rows_per_epoch: a multiple of the batch size.
+    dropped_tokens: of each epoch.
   """
 
   def __init__(
-    self, store: TokenStore, sequence_length: int, batch_size: int, seed: int
+    self,
+    store: TokenStore,
+    recipe: Recipe,
+    batch_size: int,
+    seed: int,
+    documents_K: Sequence[np.ndarray] | None = None,
   ):
-    """Takes L in tokens, and B in rows over all processes.
+    """Cuts a store into rows.
+
+    Args:
+      store: of the split.
+      recipe: its objective keeps lengths.
+      batch_size: rows over all processes.
+      seed: of all that is drawn.
+      documents_K: of each shard, the documents that are used; by default all.
 
     Raises:
       UserError: the text is shorter than one batch.
     """
     self._store = store
-    self._length = sequence_length
+    self._recipe = recipe
+    self._length = recipe.shape.length
     self._seed = seed
-    targets = store.num_tokens - 1  # the stream's first token is none
-    batches = targets // (sequence_length * batch_size)
-    if batches < 1:
+    self._documents_K = documents_K
+    tokens_K = np.array(
+      [self._num_tokens(shard) for shard in range(len(store.folders))]
+    )
+    rows_K = np.maximum(tokens_K - 1, 0) // self._length
+    self._order = EpochOrder(rows_K, batch_size, seed)
+    self.rows_per_epoch = self._order.rows_per_epoch
+    # the first token of a stream is no target
+    targets = int(np.maximum(tokens_K - 1, 0).sum())
+    self.dropped_tokens = targets - self.rows_per_epoch * self._length
+    if self.rows_per_epoch < 1:
       raise UserError(
         f'data.batch_size x data.sequence_length = {batch_size} x '
-        f'{sequence_length} tokens is more than the {store.num_tokens} there '
-        'are: lower either, or give more text'
+        f'{self._length} tokens is more than the {tokens_K.sum()} there are: '
+        'lower either, or give more text'
       )
-    self.rows_per_epoch = batches * batch_size
-    self.dropped_tokens = targets - self.rows_per_epoch * sequence_length
-    # the epoch at hand and the next one, which read-ahead may be in
-    self._epoch = functools.lru_cache(maxsize=2)(self._draw_epoch)
+    self._stream = functools.lru_cache(maxsize=16)(self._draw_stream)
+    self._given = store, recipe, batch_size, seed, documents_K
+
+  def __reduce__(self) -> Any:  # what is cached stays in its process
+    return type(self), self._given
 
   def sequences(self, indices: np.ndarray) -> Batch:
-    """The rows at `indices`, of shape B.
+    """The rows at `indices`, of shape B, as `data.batch.BatchShape` tells.
 
-    Returns:
-      `tokens`, `targets`, `segment_ids`, `positions` (int32) and `weights`
-      (float32), all of shape BxL. Segments are the pieces of documents in a
-      row, counted from 1; positions count from 0 in each; weights are 1. The
-      target of a document's last token is the separator of the next one.
+    Segments are the pieces of documents in a row. The target of a document's
+    last token is the separator of the next one.
     """
-    epochs, rows = np.divmod(np.asarray(indices), self.rows_per_epoch)
-    batch = _empty_batch(len(rows), self._length)
+    indices = np.asarray(indices)
+    batch = self._recipe.shape.empty(len(indices))
+    epochs, rows = np.divmod(indices, self.rows_per_epoch)
     for epoch in np.unique(epochs):
-      chosen = epochs == epoch
-      drawn = self._epoch(int(epoch))
-      starts_B = drawn.windows[rows[chosen]] * self._length
-      piece = _cut(
-        self._store, drawn.ends, drawn.shifts, starts_B, self._length
-      )
-      for key, value in piece.items():
-        batch[key][chosen] = value
+      (in_epoch,) = np.nonzero(epochs == epoch)
+      shards, windows = self._order.locate(int(epoch), rows[in_epoch])
+      for shard in np.unique(shards):
+        chosen = in_epoch[shards == shard]
+        _fill(
+          batch,
+          chosen,
+          self._store.shard(int(shard)),
+          self._stream(int(epoch), int(shard)),
+          windows[shards == shard],
+          self._recipe,
+          [(self._seed, int(epoch), 3, int(row)) for row in rows[chosen]],
+        )
     return batch
 
-  def _draw_epoch(self, epoch: int) -> _Epoch:
-    order = _permutation(self._store.num_documents, (self._seed, epoch, 0))
-    ends, shifts = _stream(self._store.offsets, order)
-    windows = _permutation(self.rows_per_epoch, (self._seed, epoch, 1))
-    return _Epoch(ends, shifts, windows)
+  def _num_tokens(self, shard: int) -> int:
+    if self._documents_K is None:
+      return self._store.num_tokens_K[shard]
+    lengths = self._store.shard(shard).lengths
+    return int(lengths[self._documents_K[shard]].sum())
+
+  def _draw_stream(self, epoch: int, shard: int) -> _Stream:
+    lengths = self._store.shard(shard).lengths
+    documents = np.arange(len(lengths), dtype=np.int32)
+    if self._documents_K is not None:
+      documents = self._documents_K[shard].astype(np.int32)
+    order = permutation(len(documents), (self._seed, epoch, 0, shard))
+    documents = documents[order]
+    return _Stream(documents, np.cumsum(lengths[documents], dtype=np.int64))
 
 
-class OrderedRows:
+class OrderedSplitRows:
   """The rows of one pass in the store's own order, for evaluation.
 
-  Every token but the first, a separator, is a target exactly once; what is
-  beyond the end has segment 0 and weight 0.
+  Every token but the first of each shard, a separator, is a target exactly
+  once; what is beyond the end has segment 0 and weight 0. What an objective
+  draws is the same in every pass.
   """
 
-  def __init__(self, store: TokenStore, sequence_length: int):
+  def __init__(self, store: TokenStore, recipe: Recipe):
     self._store = store
-    self._length = sequence_length
-    order = np.arange(store.num_documents)
-    self._ends, self._shifts = _stream(store.offsets, order)
+    self._recipe = recipe
+    targets_K = np.array(store.num_tokens_K) - 1
+    self._ends_K = np.cumsum(-(-targets_K // recipe.shape.length))
 
   def __len__(self) -> int:
-    return -(-(self._store.num_tokens - 1) // self._length)
+    return int(self._ends_K[-1])
 
   def sequences(self, indices: np.ndarray) -> Batch:
-    """As `PackedRows.sequences`; an index of len(self) or more is padding."""
+    """As `SplitRows.sequences`; an index of len(self) or more is padding."""
     indices = np.asarray(indices)
-    batch = _empty_batch(len(indices), self._length)
-    inside = indices < len(self)
-    starts_B = indices[inside] * self._length
-    piece = _cut(self._store, self._ends, self._shifts, starts_B, self._length)
-    for key, value in piece.items():
-      batch[key][inside] = value
+    batch = self._recipe.shape.empty(len(indices))
+    shards = np.searchsorted(self._ends_K, indices, side='right')
+    for number in np.unique(shards[indices < len(self)]):
+      shard = self._store.shard(int(number))
+      stream = _Stream(
+        np.arange(len(shard.lengths), dtype=np.int32),
+        np.cumsum(shard.lengths, dtype=np.int64),
+      )
+      start = self._ends_K[number - 1] if number else 0
+      (chosen,) = np.nonzero(shards == number)
+      _fill(
+        batch,
+        chosen,
+        shard,
+        stream,
+        indices[chosen] - start,
+        self._recipe,
+        [(0, 0, 4, int(index)) for index in indices[chosen]],
+      )
     return batch
 
 
-def _cut(
-  store: TokenStore,
-  ends: np.ndarray,
-  shifts: np.ndarray,
-  starts_B: np.ndarray,
-  length: int,
-) -> Batch:
-  places_BxL1 = starts_B[:, None] + np.arange(length + 1)
-  is_real_BxL = places_BxL1[:, 1:] < store.num_tokens
-  places_BxL1 = np.minimum(places_BxL1, store.num_tokens - 1)
-  documents_BxL1 = np.searchsorted(ends, places_BxL1, side='right')
-  tokens_BxL1 = store.tokens[places_BxL1 + shifts[documents_BxL1]]
-  documents_BxL = documents_BxL1[:, :-1]
-  begins_BxL = np.where(documents_BxL > 0, ends[documents_BxL - 1], 0)
-  # a piece that goes on from the window before starts anew
-  begins_BxL = np.maximum(begins_BxL, starts_B[:, None])
-  return {
-    'tokens': tokens_BxL1[:, :-1] * is_real_BxL,
-    'targets': tokens_BxL1[:, 1:] * is_real_BxL,
-    'segment_ids': (documents_BxL - documents_BxL[:, :1] + 1) * is_real_BxL,
-    'positions': (places_BxL1[:, :-1] - begins_BxL) * is_real_BxL,
-    'weights': is_real_BxL,
-  }
-
-
-def _empty_batch(size: int, length: int) -> Batch:
-  keys = ('tokens', 'targets', 'segment_ids', 'positions')
-  return {
-    **{key: np.zeros((size, length), np.int32) for key in keys},
-    'weights': np.zeros((size, length), np.float32),
-  }
-
-
-def _stream(
-  offsets: np.ndarray, order: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Where documents end in the stream, and from stream to store places."""
-  lengths = np.diff(offsets)[order]
-  ends = np.cumsum(lengths)
-  return ends, offsets[:-1][order] - (ends - lengths)
-
-
-def _permutation(size: int, key: tuple[int, ...]) -> np.ndarray:
-  """An order of `size` things, of bits that NumPy keeps fixed (NEP 19)."""
-  bits = np.random.PCG64(np.random.SeedSequence(key)).random_raw(size)
-  return np.argsort(bits, kind='stable')
+def _fill(
+  batch: Batch,
+  rows: np.ndarray,
+  shard: Shard,
+  stream: _Stream,
+  windows: np.ndarray,
+  recipe: Recipe,
+  keys: Sequence[tuple[int, ...]],
+) -> None:
+  """Writes windows of a stream into rows of a batch."""
+  length = recipe.shape.length
+  for row, window, key in zip(rows, windows, keys, strict=True):
+    start = int(window) * length
+    stop = min(start + length + 1, int(stream.ends[-1]))
+    first = int(np.searchsorted(stream.ends, start, side='right'))
+    last = int(np.searchsorted(stream.ends, stop - 1, side='right'))
+    documents_P = stream.documents[first : last + 1]
+    ends_P = stream.ends[first : last + 1]
+    begins_P = ends_P - shard.lengths[documents_P]
+    from_P, to_P = np.maximum(begins_P, start), np.minimum(ends_P, stop)
+    tokens = shard.read(documents_P, from_P - begins_P, to_P - begins_P)
+    count = len(tokens) - 1
+    example = recipe.objective.example(
+      tokens.astype(np.int32), 0.0, recipe.generator(key)
+    )
+    batch['tokens'][row, :count] = example.tokens
+    batch['targets'][row, :count] = example.targets
+    batch['weights'][row, :count] = example.weights
+    # Of the last piece the last token is a target alone; a piece that goes on
+    # from the window before starts anew.
+    sizes_P = to_P - from_P
+    segments = np.repeat(np.arange(1, len(sizes_P) + 1), sizes_P)
+    starts = np.repeat(from_P - start, sizes_P)
+    batch['segment_ids'][row, :count] = segments[:count]
+    batch['positions'][row, :count] = np.arange(count) - starts[:count]

@@ -1,89 +1,283 @@
-"""Batches from token stores, read ahead by Grain's threads."""
+"""Batches from a corpus, read ahead by Grain's threads or processes."""
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import grain
 import numpy as np
+from absl import flags
 
+from configs.errors import UserError
+from data.batch import Batch
 from data.config import DataConfig
-from data.packing import Batch, OrderedRows, PackedRows
+from data.corpus import Corpus
+from data.fitting import FitRows, OrderedFitRows, Plan, load_plans
+from data.mixture import MixtureConfig, Schedule
+from data.packing import OrderedSplitRows, SplitRows
+from data.recipe import Recipe
+from data.subset import nested_subset
 from data.tokens import TokenStore
 
 _READ_AHEAD = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
 _FOREVER = 2**62  # steps
 
 
-class _GlobalBatches:
-  """This process's rows of the global batch of each step, by step."""
+class TrainRows(Protocol):
+  """The endless sequence of rows that training reads, by index."""
 
-  def __init__(self, packed: PackedRows, batch_size: int, rows: slice):
-    self._packed = packed
-    self._batch_size = batch_size
-    self._rows = np.arange(batch_size)[rows]
+  rows_per_epoch: int
+
+  def sequences(self, indices: np.ndarray) -> Batch:
+    """The rows at `indices`."""
+
+
+class MixedRows:
+  """Rows of several sources, dealt out by a schedule."""
+
+  def __init__(self, parts: Sequence[TrainRows], schedule: Schedule):
+    self._parts = parts
+    self._schedule = schedule
+    self.rows_per_epoch = sum(part.rows_per_epoch for part in parts)
+
+  def sequences(self, indices: np.ndarray) -> Batch:
+    """The rows at `indices`, of shape B."""
+    sources_B, rows_B = self._schedule.locate(np.asarray(indices))
+    batch: Batch = {}
+    for source in np.unique(sources_B):
+      chosen = sources_B == source
+      for key, value in self._parts[source].sequences(rows_B[chosen]).items():
+        empty = np.zeros((len(chosen), value.shape[1]), value.dtype)
+        batch.setdefault(key, empty)[chosen] = value
+    return batch
+
+
+class Batches(Iterator[Batch]):
+  """This process's rows of the global batch of each step, from some step on.
+
+  Its state is the number of the next step and nothing else, so that a state
+  taken by one number of processes or workers fits any other.
+  """
+
+  def __init__(
+    self, source: '_GlobalBatches', num_workers: int, first_step: int
+  ):
+    self._source = source
+    self._num_workers = num_workers
+    self.set_state({'next_index': first_step})
+
+  def __next__(self) -> Batch:
+    batch = next(self._iterator)
+    self._next += 1
+    return batch
+
+  def get_state(self) -> dict[str, Any]:
+    """JSON-able."""
+    return {'next_index': self._next}
+
+  def set_state(self, state: dict[str, Any]) -> None:
+    """Goes on from where `get_state` was called."""
+    self._next = state['next_index']
+    source = dataclasses.replace(self._source, first_step=self._next)
+    data = grain.MapDataset.source(source).to_iter_dataset(
+      read_options=_READ_AHEAD
+    )
+    if self._num_workers:
+      if not flags.FLAGS.is_parsed():  # as in notebooks; Grain insists
+        flags.FLAGS.mark_as_parsed()
+      data = data.mp_prefetch(
+        grain.MultiprocessingOptions(
+          num_workers=self._num_workers, per_worker_buffer_size=4
+        )
+      )
+    self._iterator = iter(data)
+
+
+@dataclasses.dataclass(frozen=True)
+class _GlobalBatches:
+  """Batches by step, from a first one on."""
+
+  rows: TrainRows
+  batch_size: int
+  own: np.ndarray  # rows of a batch that this process feeds
+  first_step: int = 0
 
   def __len__(self) -> int:
     return _FOREVER
 
-  def __getitem__(self, step: int) -> Batch:
-    return self._packed.sequences(step * self._batch_size + self._rows)
+  def __getitem__(self, index: int) -> Batch:
+    step = self.first_step + index
+    return self.rows.sequences(step * self.batch_size + self.own)
 
   def __repr__(self) -> str:
-    return f'{type(self).__name__}(batch_size={self._batch_size})'
+    return f'{type(self).__name__}(batch_size={self.batch_size})'
+
+
+def train_rows(
+  corpus: Corpus, config: DataConfig, recipe: Recipe, num_rows: int = 0
+) -> TrainRows:
+  """All rows of training, by index.
+
+  The global batch of step s is rows [s * B, (s + 1) * B): a pure function of
+  the corpus, the config and s.
+
+  Args:
+    corpus: whose train splits are read.
+    config: its sequence_length, batch_size, packing, mixture, unique_tokens and
+      seed decide the order.
+    recipe: what a row is made of.
+    num_rows: that will be asked for; 0 if that is not known.
+
+  Raises:
+    UserError: a source is shorter than one batch (in a mixture: than one row),
+      or the caps of a mixture leave less than `num_rows`.
+  """
+  stores = corpus.stores['train']
+  mixed = len(stores) > 1 or config.mixture != MixtureConfig()
+  if config.unique_tokens and len(stores) > 1:
+    raise UserError(
+      f'data.unique_tokens = {config.unique_tokens}: is of a single source; of '
+      'a mixture, cap the epochs (data.mixture.max_epochs)'
+    )
+  batch_size = 1 if mixed else config.batch_size
+  parts = [
+    _rows(corpus, store, source, config, recipe, batch_size)
+    for source, store in enumerate(stores)
+  ]
+  if not mixed:
+    return parts[0]
+  schedule = Schedule(
+    config.mixture,
+    [part.rows_per_epoch for part in parts],
+    recipe.shape.length + recipe.shape.source_length,
+    [store.num_tokens for store in stores],
+    config.seed,
+  )
+  most = schedule.capacity()
+  if most is not None and num_rows > most:
+    raise UserError(
+      f'data.mixture.max_epochs = {config.mixture.max_epochs}: leaves {most} '
+      f'rows, and training reads {num_rows}: raise the caps, or lower '
+      'train.num_steps'
+    )
+  return MixedRows(parts, schedule)
 
 
 def train_batches(
-  store: TokenStore,
+  rows: TrainRows,
   config: DataConfig,
-  rows: slice = slice(None),
+  own: slice = slice(None),
   first_step: int = 0,
-) -> grain.DatasetIterator:
-  """An endless iterator over steps, from `first_step` on.
-
-  Its `get_state` holds the number of the next step and nothing else, so that a
-  state taken by one number of processes fits any other.
+) -> Batches:
+  """An endless iterator over steps.
 
   Args:
-    store: the train split.
-    config: its sequence_length, batch_size (rows over all processes) and seed
-      decide the order.
-    rows: of the global batch, those that this process feeds.
+    rows: of `train_rows`.
+    config: its batch_size (rows over all processes) and num_workers are used.
+    own: of the global batch, those rows that this process feeds.
     first_step: what to begin with; 0 is the start of the first epoch.
-
-  Raises:
-    UserError: the text is shorter than one batch.
   """
-  packed = PackedRows(
-    store, config.sequence_length, config.batch_size, config.seed
+  source = _GlobalBatches(
+    rows, config.batch_size, np.arange(config.batch_size)[own]
   )
-  source = _GlobalBatches(packed, config.batch_size, rows)
-  data = grain.MapDataset.source(source)
-  batches = iter(data.to_iter_dataset(read_options=_READ_AHEAD))
-  batches.set_state({'next_index': first_step})
-  return batches
+  return Batches(source, config.num_workers, first_step)
 
 
 def eval_batches(
-  store: TokenStore,
-  sequence_length: int,
+  corpus: Corpus,
+  split: str,
+  config: DataConfig,
+  recipe: Recipe,
   batch_size: int,
   num_sequences: int = 0,
-  rows: slice = slice(None),
+  own: slice = slice(None),
 ) -> Iterator[Batch]:
-  """One pass over a split: every token of a document is a target once.
+  """One pass over a split: causal, every token of a document is a target once.
 
-  Rows are as in training, but in the store's order. All batches are of one
-  shape: the last is filled up with rows of weight 0.
+  Rows are as in training, but in the order of the sources and documents. All
+  batches are of one shape: the last is filled up with rows of weight 0.
 
   Args:
-    store: the split.
-    sequence_length: tokens of a row.
+    corpus: that holds the split.
+    split: 'train', 'validation' or 'test'.
+    config: its packing and seed are used.
+    recipe: what a row is made of.
     batch_size: rows over all processes.
     num_sequences: this many rows, evenly spread over the split; 0 = all.
-    rows: of each batch, those that this process feeds.
+    own: of each batch, those rows that this process feeds.
   """
-  ordered = OrderedRows(store, sequence_length)
-  count = min(num_sequences or len(ordered), len(ordered))
-  chosen = np.arange(count) * len(ordered) // count
-  padding = np.full(-count % batch_size, len(ordered))
+  parts = [
+    OrderedSplitRows(store, recipe)
+    if config.packing == 'split'
+    else OrderedFitRows(
+      store, recipe, _plans(corpus, store, split, source, config, recipe)
+    )
+    for source, store in enumerate(corpus.stores[split])
+  ]
+  ends = np.cumsum([len(part) for part in parts])
+  total = int(ends[-1])
+  count = min(num_sequences or total, total)
+  chosen = np.arange(count) * total // count
+  padding = np.full(-count % batch_size, total)
   for indices_B in np.concatenate([chosen, padding]).reshape(-1, batch_size):
-    yield ordered.sequences(indices_B[rows])
+    indices_B = indices_B[own]
+    batch = recipe.shape.empty(len(indices_B))
+    for part, end in zip(parts, ends, strict=True):
+      (inside,) = np.nonzero((indices_B < end) & (indices_B >= end - len(part)))
+      if len(inside):
+        found = part.sequences(indices_B[inside] - (end - len(part)))
+        for key, value in found.items():
+          batch[key][inside] = value
+    yield batch
+
+
+def _rows(
+  corpus: Corpus,
+  store: TokenStore,
+  source: int,
+  config: DataConfig,
+  recipe: Recipe,
+  batch_size: int,
+) -> TrainRows:
+  documents_K = None
+  if config.unique_tokens:
+    documents_K = _subset(store, config.unique_tokens, config.seed)
+  if config.packing == 'split':
+    return SplitRows(store, recipe, batch_size, config.seed, documents_K)
+  plans = _plans(corpus, store, 'train', source, config, recipe, documents_K)
+  return FitRows(
+    store, recipe, batch_size, config.seed, plans, config.objective.static
+  )
+
+
+def _plans(
+  corpus: Corpus,
+  store: TokenStore,
+  split: str,
+  source: int,
+  config: DataConfig,
+  recipe: Recipe,
+  documents_K: Sequence[np.ndarray] | None = None,
+) -> list[Plan]:
+  unique = config.unique_tokens if documents_K is not None else 0
+  return load_plans(
+    store,
+    recipe,
+    config.seed,
+    [split, source, unique, dataclasses.asdict(config.objective)],
+    corpus.folder / 'plans',
+    documents_K,
+  )
+
+
+def _subset(store: TokenStore, num_tokens: int, seed: int) -> list[np.ndarray]:
+  """Of each shard, the documents of a nested subset (`data.subset`)."""
+  shards = range(len(store.folders))
+  lengths = np.concatenate([store.shard(shard).lengths for shard in shards])
+  chosen = nested_subset(lengths, num_tokens, seed)
+  ends = np.cumsum(store.num_documents_K)
+  starts = ends - np.array(store.num_documents_K)
+  return [
+    chosen[(chosen >= start) & (chosen < end)] - start
+    for start, end in zip(starts, ends, strict=True)
+  ]

@@ -87,7 +87,7 @@ class Document:
 
   @property
   def split(self) -> str:
-    """Whole modules fall into one split: no near-copy crosses over."""
+    """Whole modules fall into one split, so that few near-copies cross."""
     return split_of(self.module)
 
 

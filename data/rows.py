@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
+import numpy as np
+
 Row = Mapping[str, Any]
 
 
@@ -25,3 +27,16 @@ class Rows(Sequence[Row]):
     if isinstance(index, slice):
       return [self._read(place) for place in places]
     return self._read(places)
+
+
+def joined(parts: Sequence[Sequence[Row]]) -> Sequence[Row]:
+  """The rows of one part after the other's."""
+  if len(parts) == 1:
+    return parts[0]
+  ends = np.cumsum([len(part) for part in parts])
+
+  def read(index: int) -> Row:
+    part = int(np.searchsorted(ends, index, side='right'))
+    return parts[part][index - (int(ends[part - 1]) if part else 0)]
+
+  return Rows(read, int(ends[-1]))

@@ -1,65 +1,133 @@
 """Where documents come from: one way to open every kind of source."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
-from configs import tree
-from data import files_source, python_text
-from data.config import DataConfig
+import numpy as np
+
+from configs import datasets, mixtures, tree
+from configs.errors import UserError
+from data import files_source, hf_source, source_spec
 from data.rows import Row, Rows
+from data.source_spec import SourceSpec
 from data.splits import SPLITS, split_of
 
+KINDS = ('tfds', 'files', 'hf')
+PRESETS = datasets.SOURCES | mixtures.SOURCES
 
-def open_source(config: DataConfig, split: str) -> Sequence[Row]:
-  """The documents of a split: mappings with at least 'text', by index.
 
-  A TFDS data set without a validation or test split lends them a twentieth of
-  its train split each, by a stable hash of the row's number.
+class Kind(Protocol):
+  """What the module of a kind of source has."""
+
+  def open_splits(self, spec: SourceSpec, cache_dir: str) -> dict[str, Rows]:
+    """The splits there are, of `data.splits.SPLITS`."""
+
+  def digest(self, spec: SourceSpec, cache_dir: str) -> str:
+    """Changes with the text and its splits, whatever `spec.fields` are."""
+
+  def describe(self, spec: SourceSpec, cache_dir: str) -> dict[str, Any]:
+    """What is known beside the text, JSON-able: versions, skipped files."""
+
+
+def parse(text: str) -> tuple[SourceSpec, ...]:
+  """The sources that `data.source` names.
 
   Args:
-    config: its `source` and `cache_dir` are used.
-    split: 'train', 'validation' or 'test'.
+    text: as `data.source_spec.parse` tells. The names in `configs.datasets` and
+      `configs.mixtures` stand for their sources.
 
   Raises:
-    UserError: a source that is missing, empty or unreadable.
+    UserError: what is no source, or of no kind that there is.
   """
-  kind, _, name = config.source.partition(':')
-  if kind == 'files':
-    return files_source.read_splits(name)[split]
+  specs = source_spec.parse(text, PRESETS)
+  for spec in specs:
+    if spec.kind not in KINDS:
+      raise UserError(
+        f'data.source: {spec}: {spec.kind!r} is no kind of source; choose from '
+        f'{", ".join(KINDS)}, or one of {source_spec.families(PRESETS)}'
+      )
+  return specs
+
+
+def open_splits(
+  spec: SourceSpec, cache_dir: str = ''
+) -> dict[str, Sequence[Row]]:
+  """The documents of each split: mappings with at least 'text', by index.
+
+  A source without a validation or test split lends them a twentieth of its
+  train split each, by a stable hash of the row's number.
+
+  Args:
+    spec: one of those that `parse` gives.
+    cache_dir: where what is downloaded or prepared lies; see `data.cache.root`.
+
+  Returns:
+    'train', 'validation' and 'test', in this order.
+
+  Raises:
+    UserError: a source that is missing, empty, unreadable, or has nothing to
+      train on.
+  """
+  found = _kind(spec).open_splits(spec, cache_dir)
+  if 'train' not in found:
+    raise UserError(
+      f'{spec} has no train split, only {", ".join(found)}: name one, as in '
+      f'{spec}|train=...'
+    )
+  missing = [split for split in SPLITS if split not in found]
+  lent = _lend(found['train'], missing) if missing else {}
+  for split, rows in lent.items():
+    if not rows:
+      raise UserError(
+        f'{spec} has too few rows ({len(found["train"])}) to lend {split} '
+        f'some: name one, as in {spec}|{split}=...'
+      )
+  return {split: (found | lent)[split] for split in SPLITS}
+
+
+def identity(spec: SourceSpec, cache_dir: str = '') -> str:
+  """Digest of what would be read, found without reading it where possible."""
+  content = _kind(spec).digest(spec, cache_dir)
+  return tree.digest([spec.kind, spec.fields, content])
+
+
+def describe(spec: SourceSpec, cache_dir: str = '') -> dict[str, Any]:
+  """What is known of a source beside its text: versions, skipped files."""
+  return {'source': str(spec), **_kind(spec).describe(spec, cache_dir)}
+
+
+def _kind(spec: SourceSpec) -> Kind:
+  if spec.kind == 'files':
+    return files_source
+  if spec.kind == 'hf':
+    return hf_source
   from data import tfds_source  # takes a second: only where it is needed
 
-  present = tfds_source.split_names(name, config.cache_dir)
-  missing = set(SPLITS) - set(present)
-  if split not in missing and split != 'train':
-    return tfds_source.open_tfds(name, split, config.cache_dir)
-  rows = tfds_source.open_tfds(name, 'train', config.cache_dir)
-  if not missing:
-    return rows
-  splits = [split_of(str(index)) for index in range(len(rows))]
-  lent = [s if s in missing else 'train' for s in splits]
-  places = [i for i, s in enumerate(lent) if s == split]
-  return Rows(lambda i: rows[places[i]], len(places))
+  return tfds_source
 
 
-def identity(config: DataConfig) -> str:
-  """Digest of what would be read, found without reading it where possible."""
-  kind, _, name = config.source.partition(':')
-  if kind == 'files':
-    return files_source.digest(name)
-  if name.partition('/')[0] == python_text.NAME:
-    return tree.digest([name, python_text.versions_digest()])
-  from data import tfds_source
+def _lend(train: Rows, missing: Sequence[str]) -> dict[str, Rows]:
+  """Parts train between itself and the missing splits."""
+  owners = (split_of(str(index)) for index in range(len(train)))
+  numbers_R = np.fromiter(
+    (SPLITS.index(s if s in missing else 'train') for s in owners),
+    np.int8,
+    len(train),
+  )
+  lent = {}
+  for split in ('train', *missing):
+    places_R = np.flatnonzero(numbers_R == SPLITS.index(split))
+    lent[split] = Rows(_Chosen(train, places_R), len(places_R))
+  return lent
 
-  described = tfds_source.describe(name, config.cache_dir)
-  return tree.digest([name, described['index_sha256']])
 
+@dataclasses.dataclass(frozen=True)
+class _Chosen:
+  """Reads the rows at some places; it can be pickled where they can."""
 
-def describe(config: DataConfig) -> dict[str, Any]:
-  """What is known of a source beside its text: versions, skipped files."""
-  kind, _, name = config.source.partition(':')
-  if kind == 'files':
-    return {'source': config.source}
-  from data import tfds_source
+  rows: Rows
+  places_R: np.ndarray
 
-  described = tfds_source.describe(name, config.cache_dir)
-  return {'source': config.source, **described}
+  def __call__(self, index: int) -> Row:
+    return self.rows[int(self.places_R[index])]

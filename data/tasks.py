@@ -1,6 +1,6 @@
 """Labelled examples from held-out documents; prompts and scores are elsewhere.
 
-Both tasks are made from the documents of a split (`data.sources.open_source`),
+Both tasks are made from the documents of a split (`Corpus.documents`),
 by pure functions: the same documents and seed give the same examples.
 """
 

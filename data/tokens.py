@@ -1,78 +1,148 @@
-"""Tokenized splits on disk, mapped into memory."""
+"""Tokenized documents on disk: shards of array_record, read by place.
+
+A document is a separator and then its tokens. A shard holds consecutive
+documents, in records of at most `_RECORD` tokens of one document: a few words
+of a long book are read without the book.
+"""
 
 import dataclasses
+import functools
 import hashlib
-import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-import tqdm
+from array_record.python import array_record_module
 
 from data.tokenizer import Tokenizer
 
-_TOKENS = 'tokens.npy'
-_OFFSETS = 'offsets.npy'
-_CHUNK = 512  # documents encoded together
+_TOKENS = 'tokens.array_record'
+_LENGTHS = 'lengths.npy'
+_RECORD = 4096  # tokens
+# Any record is read alone, and ids of tokens are packed too tightly for
+# compression to be worth its time.
+_WRITER = 'group_size:1,uncompressed'
+_READER = 'readahead_buffer_size:0'
+_CHUNK_DOCUMENTS, _CHUNK_BYTES = 512, 2**21  # encoded together, at most
+_OPEN_SHARDS = 16
+
+
+class Shard:
+  """Consecutive documents.
+
+  Attributes:
+    lengths: int32, tokens of each document, the separator included.
+  """
+
+  def __init__(self, folder: Path, dtype: str):
+    self._dtype = np.dtype(dtype)
+    self.lengths = np.load(folder / _LENGTHS)
+    counts = -(-self.lengths // _RECORD)
+    # where the records of each document begin
+    self._records = (np.cumsum(counts) - counts).astype(np.int32)
+    self._reader = array_record_module.ArrayRecordReader(
+      str(folder / _TOKENS), _READER
+    )
+
+  def read(
+    self, documents_P: np.ndarray, starts_P: np.ndarray, stops_P: np.ndarray
+  ) -> np.ndarray:
+    """Tokens [start, stop) of each document, one piece after the other."""
+    if not len(documents_P):
+      return np.zeros(0, self._dtype)
+    first_P, last_P = starts_P // _RECORD, (stops_P - 1) // _RECORD
+    records = _ranges(
+      self._records[documents_P] + first_P, last_P - first_P + 1
+    )
+    raw = self._reader.read(records.tolist())
+    tokens = np.frombuffer(b''.join(raw), self._dtype)
+    # Of each piece, all of its records lie there, from the first one's start.
+    there_P = np.minimum((last_P + 1) * _RECORD, self.lengths[documents_P])
+    there_P = there_P - first_P * _RECORD
+    begins_P = np.cumsum(there_P) - there_P + starts_P - first_P * _RECORD
+    return tokens[_ranges(begins_P, stops_P - starts_P)]
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenStore:
-  """Documents as one array of ids: each is a separator and then its tokens.
+  """The documents of a split, in shards.
 
   Attributes:
-    tokens: ids of all documents, one after the other (uint16 or uint32).
-    offsets: int64; document i is tokens[offsets[i]:offsets[i + 1]].
+    folders: of the shards, in order.
+    num_tokens_K: tokens of each shard, separators included.
+    num_documents_K: documents of each.
     num_bytes: of UTF-8 text, for which the separators stand not.
+    dtype: of the ids on disk.
   """
 
-  tokens: np.ndarray
-  offsets: np.ndarray
+  folders: tuple[Path, ...]
+  num_tokens_K: tuple[int, ...]
+  num_documents_K: tuple[int, ...]
   num_bytes: int
+  dtype: str
 
   @property
   def num_tokens(self) -> int:
     """Tokens with the separators."""
-    return len(self.tokens)
+    return sum(self.num_tokens_K)
 
   @property
   def num_documents(self) -> int:
-    return len(self.offsets) - 1
+    return sum(self.num_documents_K)
+
+  def shard(self, number: int) -> Shard:
+    """A shard, opened; those used last stay open."""
+    return _open_shard(self.folders[number], self.dtype)
+
+  def documents(self) -> Iterator[np.ndarray]:
+    """The ids of each document, in order."""
+    for number in range(len(self.folders)):
+      shard = self.shard(number)
+      for i, length in enumerate(shard.lengths):
+        yield shard.read(np.array([i]), np.array([0]), np.array([length]))
 
 
-def write_tokens(
-  folder: Path, texts: Iterable[str], tokenizer: Tokenizer, name: str
+@functools.lru_cache(maxsize=_OPEN_SHARDS)
+def _open_shard(folder: Path, dtype: str) -> Shard:
+  return Shard(folder, dtype)
+
+
+def write_shard(
+  folder: Path,
+  texts: Iterable[str],
+  tokenizer: Tokenizer,
+  tell: Callable[[int], Any] = lambda count: None,
 ) -> dict[str, Any]:
-  """Tokenizes `texts` into `folder`; returns counts and a content digest.
+  """Tokenizes `texts` into a folder; returns counts and a content digest.
 
-  The digest is the SHA-256 over each text's length in bytes and its bytes.
+  The digest is the SHA-256 over each text's length in bytes and its bytes. The
+  next texts are encoded while those before are written.
 
   Args:
-    folder: is made; whoever calls keeps it from being read half-written.
-    name: of the split, for the progress bar.
+    folder: which is there; whoever calls keeps it from being read half-written.
+    texts: of the documents.
+    tokenizer: whose ids are written.
+    tell: is called with numbers of documents that are done.
   """
-  folder.mkdir()
-  dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+  dtype = id_type(tokenizer)
   content = hashlib.sha256()
   lengths: list[int] = []
   num_bytes = 0
-  with open(folder / _TOKENS, 'wb') as file:
-    _write_header(file, dtype, 0)
-    progress = tqdm.tqdm(texts, desc=f'tokenizing {name}', unit=' documents')
-    for chunk in _chunks(progress):
-      for text in chunk:
-        encoded = text.encode()
-        content.update(len(encoded).to_bytes(8, 'big') + encoded)
-        num_bytes += len(encoded)
-      pieces = tokenizer.encode_batch(chunk)
-      lengths += [len(piece) + 1 for piece in pieces]
-      separator = np.array([tokenizer.separator_id])
-      stream = itertools.chain(*((separator, piece) for piece in pieces))
-      file.write(np.concatenate(list(stream)).astype(dtype).tobytes())
-    file.seek(0)
-    _write_header(file, dtype, sum(lengths))
-  np.save(folder / _OFFSETS, np.cumsum([0, *lengths], dtype=np.int64))
+  writer = array_record_module.ArrayRecordWriter(str(folder / _TOKENS), _WRITER)
+  separator = np.array([tokenizer.separator_id], dtype)
+  for encoded, pieces in _encoded(texts, tokenizer):
+    for text, piece in zip(encoded, pieces, strict=True):
+      content.update(len(text).to_bytes(8, 'big') + text)
+      num_bytes += len(text)
+      document = np.concatenate([separator, piece.astype(dtype)])
+      lengths.append(len(document))
+      for start in range(0, len(document), _RECORD):
+        writer.write(document[start : start + _RECORD].tobytes())
+    tell(len(pieces))
+  writer.close()
+  np.save(folder / _LENGTHS, np.array(lengths, np.int32))
   return {
     'documents': len(lengths),
     'bytes': num_bytes,
@@ -81,28 +151,57 @@ def write_tokens(
   }
 
 
-def open_tokens(folder: Path, num_bytes: int) -> TokenStore:
-  """Maps what `write_tokens` wrote; `num_bytes` is what it returned."""
+def open_store(
+  folders: Sequence[Path], counts: Sequence[Mapping[str, Any]], dtype: str
+) -> TokenStore:
+  """The store of shards that `write_shard` wrote, with what it returned."""
   return TokenStore(
-    tokens=np.load(folder / _TOKENS, mmap_mode='r'),
-    offsets=np.load(folder / _OFFSETS),
-    num_bytes=num_bytes,
+    tuple(folders),
+    tuple(c['tokens'] for c in counts),
+    tuple(c['documents'] for c in counts),
+    sum(c['bytes'] for c in counts),
+    dtype,
   )
 
 
-def _write_header(file: IO[bytes], dtype: np.dtype, length: int) -> None:
-  """Headers of any length are equally long: NumPy pads them for growth."""
-  np.lib.format.write_array_header_1_0(
-    file,
-    {
-      'descr': np.lib.format.dtype_to_descr(dtype),
-      'fortran_order': False,
-      'shape': (length,),
-    },
-  )
+def id_type(tokenizer: Tokenizer) -> str:
+  """The type of ids on disk."""
+  return 'uint16' if tokenizer.vocab_size <= 2**16 else 'uint32'
+
+
+def _encoded(
+  texts: Iterable[str], tokenizer: Tokenizer
+) -> Iterator[tuple[list[bytes], list[np.ndarray]]]:
+  """(UTF-8, ids) of chunks of texts; one chunk is encoded ahead."""
+  with futures.ThreadPoolExecutor(max_workers=1) as pool:
+    waiting: tuple[list[bytes], futures.Future] | None = None
+    for chunk in _chunks(texts):
+      begun = pool.submit(tokenizer.encode_batch, chunk)
+      encoded = [text.encode() for text in chunk]
+      if waiting is not None:
+        yield waiting[0], waiting[1].result()
+      waiting = encoded, begun
+    if waiting is not None:
+      yield waiting[0], waiting[1].result()
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-  iterator = iter(texts)
-  while chunk := list(itertools.islice(iterator, _CHUNK)):
+  """Texts, as many together as are encoded well in parallel."""
+  chunk: list[str] = []
+  size = 0
+  for text in texts:
+    chunk.append(text)
+    size += len(text)
+    if len(chunk) == _CHUNK_DOCUMENTS or size >= _CHUNK_BYTES:
+      yield chunk
+      chunk, size = [], 0
+  if chunk:
     yield chunk
+
+
+def _ranges(starts_P: np.ndarray, counts_P: np.ndarray) -> np.ndarray:
+  """The numbers [start, start + count) of each range, one after the other."""
+  starts_P, counts_P = starts_P.astype(np.int64), counts_P.astype(np.int64)
+  ends_P = np.cumsum(counts_P)
+  shifts = np.repeat(starts_P - (ends_P - counts_P), counts_P)
+  return shifts + np.arange(ends_P[-1])

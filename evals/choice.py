@@ -9,7 +9,7 @@ from configs.errors import UserError
 from data.tasks import Choice
 from evals.likelihood import log_likelihoods
 from evals.scores import Score, accuracy, ratio
-from train.pretrained import Pretrained
+from train.pretrained import Pretrained, check_decoder
 
 _BETWEEN = '\n\n'  # worked examples
 
@@ -31,8 +31,10 @@ def evaluate(
     seed: of which ones.
 
   Raises:
-    UserError: fewer than two items, or fewer worked examples than `shots`.
+    UserError: fewer than two items, fewer worked examples than `shots`, or a
+      model that is no decoder.
   """
+  check_decoder(pretrained)
   contexts = prompts(items, worked, shots, seed)
   pairs = [
     (context, choice)

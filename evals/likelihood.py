@@ -14,10 +14,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from configs.errors import UserError
+from data.best_fit import best_fit
 from data.tokenizer import Tokenizer
-from evals.packing import pack
 from model.transformer import Decoder
-from train.pretrained import Pretrained
+from train.pretrained import Pretrained, check_decoder
 from train.sharding import batch_ways, local_rows, on_mesh, put_batch
 
 _BATCH_TOKENS = 4096  # in a batch, padding included
@@ -55,7 +55,8 @@ def log_likelihoods(
     show_progress: a progress bar on stderr.
 
   Raises:
-    UserError: a continuation alone is longer than the trained length.
+    UserError: a continuation alone is longer than the trained length, or the
+      model is no decoder.
   """
   length = pretrained.config.data.sequence_length
   requests = encode_pairs(pretrained.tokenizer, pairs, length)
@@ -113,7 +114,11 @@ def score(
 
   Requests are packed into rows, as documents are in training, and all batches
   have one shape: so little is padding, and one program is compiled.
+
+  Raises:
+    UserError: the model is no decoder.
   """
+  check_decoder(pretrained)
   mesh = pretrained.mesh
   length, rows = _rows(requests)
   num_scored = _padded(
@@ -154,7 +159,7 @@ def _rows(requests: Sequence[Request]) -> tuple[int, list[list[int]]]:
   # Half as much again as the longest leaves little empty, and attention, whose
   # cost grows with the row, cheap: the fastest of 1, 1.5, 2 and 3 times.
   length = _padded(3 * max(lengths) // 2)
-  return length, pack(lengths, length)
+  return length, best_fit(lengths, length)
 
 
 def _padded(length: int) -> int:

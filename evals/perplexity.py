@@ -9,37 +9,42 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from data.pipeline import Batch
+from data.batch import Batch
 from evals.scores import Score, exponential, ratio
-from model.transformer import Decoder
+from model.transformer import Transformer
 from train.heldout import padded_token_bytes
 from train.pretrained import Pretrained
 from train.sharding import on_mesh, put_batch
-from train.step import token_nats
+from train.step import check_inputs, token_nats
+
+_KEPT = ('tokens', 'targets', 'segment_ids', 'weights')
 
 
 def evaluate(
   pretrained: Pretrained,
   batches: Iterable[Batch],
   batch_size: int,
-  whole: bool = True,
+  whole: bool = False,
 ) -> dict[str, Score]:
   """`loss` (nats a token), `bits_per_byte` and `perplexity` = exp(loss).
 
   The values are those of `train.heldout.heldout_loss`. The tokens of a document
   are not independent, so the standard errors are those of ratios over
-  documents, nats by tokens and bits by bytes, and n is the number of documents.
-  A target belongs to the document of the token that predicts it.
+  documents, nats by tokens and bits by bytes, and n is the number of documents
+  with a weighted target. A target belongs to the document of its place: a
+  separator to the one that it ends.
 
   Args:
-    pretrained: the model.
-    batches: of `data.pipeline.eval_batches`, this process's rows.
+    pretrained: the model, of any of the three shapes of a transformer.
+    batches: of held-out text, this process's rows.
     batch_size: rows over all processes.
-    whole: each row goes on where the one before ended. If not, what a row holds
-      of a document counts as one.
+    whole: the batches are one stream from its start, each row going on where
+      the one before ended, and a document is what follows a separator. If not,
+      what a row holds of a segment counts as one.
 
   Raises:
-    UserError: fewer than two documents.
+    UserError: fewer than two documents, or a model that gives no logits of such
+      batches' targets.
   """
   token_bytes_V = padded_token_bytes(
     pretrained.tokenizer, pretrained.config.model.vocab_size
@@ -47,26 +52,42 @@ def evaluate(
   measure = _measure(pretrained.model, pretrained.mesh)
   by_document = [np.zeros((1, 3))]
   for batch in batches:
+    check_inputs(pretrained.config.model, batch)
     found = measure(
       pretrained.params, put_batch(batch, pretrained.mesh, batch_size)
     )
     rows = {key: np.asarray(value) for key, value in found.items()}
-    real = rows['weights'] > 0
     # Padding can look like a separator, whose id may be 0.
-    starts = (rows['tokens'] == pretrained.tokenizer.separator_id) & real
-    starts[:, 0] |= real[:, 0] & (not whole)
-    columns = rows['nats'], rows['weights'], token_bytes_V[rows['targets']]
-    sums = _sums_by_document(starts[real], [c[real] for c in columns])
+    real = rows['weights'] > 0
+    if whole:
+      separator = pretrained.tokenizer.separator_id
+      starts_T = rows['tokens'][real] == separator
+    else:
+      starts_T = _segment_starts(rows['segment_ids'], real)
+    weight_T = rows['weights'][real]
+    bytes_T = token_bytes_V[rows['targets'][real]]
+    columns = rows['nats'][real] * weight_T, weight_T, bytes_T * weight_T
+    sums = _sums_by_document(starts_T, columns)
     by_document[-1][-1] += sums[0]
     if len(sums) > 1:
       by_document.append(sums[1:])
   nats, tokens, num_bytes = np.concatenate(by_document)[1:].T
   loss = ratio(nats, tokens)
-  return {
-    'loss': loss,
-    'bits_per_byte': ratio(nats / math.log(2), num_bytes),
-    'perplexity': exponential(loss),
-  }
+  scores = {'loss': loss}
+  if num_bytes.any():
+    scores['bits_per_byte'] = ratio(nats / math.log(2), num_bytes)
+  return scores | {'perplexity': exponential(loss)}
+
+
+def _segment_starts(
+  segment_ids_BxL: np.ndarray, real_BxL: np.ndarray
+) -> np.ndarray:
+  """Which of the T real places are the first ones of a segment of a row."""
+  row_T, _ = np.nonzero(real_BxL)
+  segment_T = segment_ids_BxL[real_BxL]
+  return (np.diff(row_T, prepend=-1) != 0) | (
+    np.diff(segment_T, prepend=-1) != 0
+  )
 
 
 def _sums_by_document(
@@ -76,7 +97,7 @@ def _sums_by_document(
   document_T = np.cumsum(starts_T)
   return np.stack(
     [
-      np.bincount(document_T, column_T.astype(np.float64))
+      np.bincount(document_T, column_T.astype(np.float64), minlength=1)
       for column_T in columns
     ],
     axis=-1,
@@ -84,7 +105,9 @@ def _sums_by_document(
 
 
 @functools.lru_cache(maxsize=16)
-def _measure(model: Decoder, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
+def _measure(
+  model: Transformer, mesh: Mesh
+) -> Callable[..., dict[str, jax.Array]]:
   """(params, batch) to all rows of a batch with `nats`, the same everywhere."""
   compiled = jax.jit(
     functools.partial(_with_nats, model=model),
@@ -94,8 +117,8 @@ def _measure(model: Decoder, mesh: Mesh) -> Callable[..., dict[str, jax.Array]]:
 
 
 def _with_nats(
-  params: Any, batch: Mapping[str, jax.Array], *, model: Decoder
+  params: Any, batch: Mapping[str, jax.Array], *, model: Transformer
 ) -> dict[str, jax.Array]:
   """What is needed of a batch, and -log p(target) as `nats`, all [B, L]."""
-  kept = {key: batch[key] for key in ('tokens', 'targets', 'weights')}
+  kept = {key: batch[key] for key in _KEPT}
   return {**kept, 'nats': token_nats(params, batch, model)}

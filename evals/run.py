@@ -16,7 +16,7 @@ from configs.command import run_command
 from configs.errors import UserError
 from configs.files import write_json
 from evals import tasks as registry
-from train.pretrained import check_decoder, load_pretrained
+from train.pretrained import load_pretrained
 
 
 def evaluate(
@@ -42,7 +42,8 @@ def evaluate(
     have an `interval` too. `checkpoint` is the folder of the one scored.
 
   Raises:
-    UserError: no such checkpoint or task, or a number below 0.
+    UserError: no such checkpoint or task, a model of an architecture that a
+      task is not for, or a number below 0.
   """
   for key, number in (('shots', shots), ('limit', limit)):
     if number < 0:
@@ -51,7 +52,6 @@ def evaluate(
     raise UserError('no task: choose from ' + ', '.join(registry.TASKS))
   chosen = {name: registry.named(name) for name in tasks}
   pretrained = load_pretrained(checkpoint, step, devices=devices)
-  check_decoder(pretrained)
   found = {}
   for name, task in tqdm(chosen.items(), unit=' tasks', desc='evaluating'):
     scores = task(pretrained, shots, limit)

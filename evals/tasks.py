@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from configs.errors import UserError
 from data import corpus as corpora
-from data import pipeline, sources
+from data import pipeline
 from data.corpus import Corpus
 from data.tasks import continuation_choices
 from evals import choice, perplexity
 from evals.scores import Score
-from train.pretrained import Pretrained
+from train.pretrained import Pretrained, check_decoder
+from train.recipes import recipe_of
 from train.sharding import batch_ways, local_rows
 
 _CONTINUATIONS = 1500  # items by default: a 95% interval of +-2.5 points
@@ -24,6 +25,9 @@ Task = Callable[[Pretrained, int, int], dict[str, Score]]
 def heldout(pretrained: Pretrained, shots: int, limit: int) -> dict[str, Score]:
   """Loss, bits a byte and perplexity on the test split.
 
+  By the objective that the model was trained on: of masked text, of what is
+  masked alone, which is the same each time.
+
   Args:
     pretrained: the model.
     shots: 0; running text has none.
@@ -34,15 +38,23 @@ def heldout(pretrained: Pretrained, shots: int, limit: int) -> dict[str, Score]:
   """
   if shots:
     raise UserError('task heldout takes no worked examples; use --shots=0')
-  store = corpus_of(pretrained).stores['test']
-  length = pretrained.config.data.sequence_length
+  corpus, data = corpus_of(pretrained), pretrained.config.data
+  recipe = recipe_of(pretrained.config, corpus.tokenizer)
   ways = batch_ways(pretrained.mesh)
-  batch_size = max(1, _BATCH_TOKENS // length // ways) * ways
-  rows = local_rows(pretrained.mesh, batch_size)
+  batch_size = max(1, _BATCH_TOKENS // data.sequence_length // ways) * ways
   batches = pipeline.eval_batches(
-    store, length, batch_size, num_sequences=limit, rows=rows
+    corpus,
+    'test',
+    data,
+    recipe,
+    batch_size,
+    num_sequences=limit,
+    own=local_rows(pretrained.mesh, batch_size),
   )
-  return perplexity.evaluate(pretrained, batches, batch_size, whole=not limit)
+  whole = data.objective.kind == 'causal' and data.packing == 'split'
+  return perplexity.evaluate(
+    pretrained, batches, batch_size, whole=whole and not limit
+  )
 
 
 def continuation(
@@ -60,15 +72,13 @@ def continuation(
   Raises:
     UserError: the text has changed since training, or is too short.
   """
-  corpus_of(pretrained)
-  data = pretrained.config.data
+  check_decoder(pretrained)
+  corpus = corpus_of(pretrained)
   items = continuation_choices(
-    sources.open_source(data, 'test'), _SEED, limit or _CONTINUATIONS
+    corpus.documents('test'), _SEED, limit or _CONTINUATIONS
   )
   worked = (
-    continuation_choices(
-      sources.open_source(data, 'validation'), _SEED, _WORKED
-    )
+    continuation_choices(corpus.documents('validation'), _SEED, _WORKED)
     if shots
     else []
   )

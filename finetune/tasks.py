@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from configs.errors import UserError
-from data import sources
+from data import corpus as corpora
 from data.config import DataConfig
 from data.splits import SPLITS
 from data.tasks import Labelled, largest_libraries, library_topics
@@ -55,9 +55,8 @@ def library(data: DataConfig, train_limit: int, eval_limit: int) -> Topics:
   Raises:
     UserError: the source does not tell the library of a document.
   """
-  documents = {
-    split: list(sources.open_source(data, split)) for split in SPLITS
-  }
+  corpus = corpora.prepare(data)
+  documents = {split: list(corpus.documents(split)) for split in SPLITS}
   if any('library' not in d for rows in documents.values() for d in rows):
     raise UserError(
       f'task library: the documents of {data.source} have no field library; '

@@ -75,26 +75,68 @@ def forward_flops_per_token(config: ModelConfig, length: int) -> int:
   of `length`. What an encoder does once a document is not counted: its pooler
   and its scores of classes.
   """
-  c = config
-  scores_and_mix = 2 * 2 * length * c.num_heads * c.head_width
-  attention = _products(_attention_shapes(c)) + scores_and_mix
-  ffn = _products(_ffn_shapes(c))
-  if c.num_experts:
-    ffn = c.experts_per_token * ffn + 2 * c.width * c.num_experts
-  layer = attention + ffn
-  total = c.num_layers * layer
-  if c.architecture == 'encoder_decoder':
-    total += c.num_layers * (layer + attention)
-  if c.architecture != 'encoder' or c.mlm_head:
-    total += 2 * c.width * c.vocab_size
-  if c.mlm_head:
-    total += 2 * c.width * c.width
-  return total
+  encodes = config.architecture == 'encoder_decoder'
+  return forward_flops_per_row(config, length, length * encodes) // length
 
 
 def training_flops_per_token(config: ModelConfig, length: int) -> int:
   """FLOPs of the forward and backward pass for one token."""
   return 3 * forward_flops_per_token(config, length)
+
+
+def forward_flops_per_row(
+  config: ModelConfig, length: int, source_length: int = 0
+) -> int:
+  """FLOPs of the forward pass for one row of a batch.
+
+  Padding is computed and counted like any token; so are the logits of places
+  that nothing is learnt from.
+
+  Args:
+    config: of the model.
+    length: L, tokens of a row.
+    source_length: S, of an encoder-decoder's source.
+  """
+  c = config
+  total = length * _head(c) + c.num_layers * _layer(c, length)
+  if c.architecture == 'encoder_decoder':
+    cross = _attention(c, length, source_length)
+    total += c.num_layers * (_layer(c, source_length) + cross)
+  return total
+
+
+def training_flops_per_row(
+  config: ModelConfig, length: int, source_length: int = 0
+) -> int:
+  """FLOPs of the forward and backward pass for one row of a batch."""
+  return 3 * forward_flops_per_row(config, length, source_length)
+
+
+def _layer(c: ModelConfig, length: int) -> int:
+  """Of attention within a sequence and the feed-forward layer."""
+  ffn = _products(_ffn_shapes(c))
+  if c.num_experts:
+    ffn = c.experts_per_token * ffn + 2 * c.width * c.num_experts
+  return _attention(c, length, length) + length * ffn
+
+
+def _attention(c: ModelConfig, queries: int, keys: int) -> int:
+  """Of projections, scores and mixing, by the numbers of places."""
+  into_queries, into_keys, into_values, out = _attention_shapes(c)
+  scores_and_mix = 2 * 2 * queries * keys * c.num_heads * c.head_width
+  return (
+    queries * _products([into_queries, out])
+    + keys * _products([into_keys, into_values])
+    + scores_and_mix
+  )
+
+
+def _head(c: ModelConfig) -> int:
+  """Of the logits of one place."""
+  if c.architecture == 'encoder' and not c.mlm_head:
+    return 0
+  transform = c.width if c.mlm_head else 0
+  return 2 * c.width * (c.vocab_size + transform)
 
 
 def _attention_shapes(c: ModelConfig) -> list[tuple[int, int]]:

@@ -52,6 +52,8 @@ class Record:
   seconds: float | None
   energy_joules: float | None
   cost_usd: float | None
+  # what was changed in the text on purpose, key=value, parted by blanks
+  interventions: str = ''
 
   def validate(self) -> None:
     """Raises UserError for a number that no measurement can have."""
@@ -66,6 +68,7 @@ class Record:
 
 
 _HINTS = typing.get_type_hints(Record)
+_YOUNGER = {'interventions'}  # than some records, which do not have it
 
 
 def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:
@@ -124,11 +127,11 @@ def _from_tree(tree: Any) -> Record:
   if not isinstance(tree, Mapping):
     raise UserError('expected an object with the keys of a record')
   names = set(_HINTS)
-  if set(tree) != names:
-    wrong = sorted(names.symmetric_difference(tree))
-    raise UserError(f'keys missing or unknown: {", ".join(wrong)}')
-  for name, hint in _HINTS.items():
-    _check_type(name, hint, tree[name])
+  wrong = names.symmetric_difference(tree) - (_YOUNGER - tree.keys())
+  if wrong:
+    raise UserError(f'keys missing or unknown: {", ".join(sorted(wrong))}')
+  for name, value in tree.items():
+    _check_type(name, _HINTS[name], value)
   record = Record(**tree)
   record.validate()
   return record

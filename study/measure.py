@@ -1,5 +1,6 @@
 """Trains one rung, scores it, and tells what was measured as records."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -7,6 +8,7 @@ from typing import Any
 
 from configs.files import write_json
 from configs.tree import digest, to_dataclass
+from data.interventions import InterventionConfig
 from evals.run import evaluate
 from model.counts import (
   FLOPS_CONVENTION,
@@ -80,14 +82,17 @@ def _records(
       yield Record(
         run=rung.name,
         config_digest=digest(tree.to_dict()),
-        family='decoder',
-        objective='causal',
+        family=run.model.architecture,
+        objective=run.data.objective.kind,
         size=rung.size,
         params_total=counts.total,
         params_non_embedding=counts.non_embedding,
         params_active=counts.active,
         tokens=tokens,
-        unique_tokens=min(tokens, corpus['splits']['train']['tokens']),
+        unique_tokens=min(
+          tokens,
+          run.data.unique_tokens or corpus['splits']['train']['tokens'],
+        ),
         flops=flops,
         flops_convention=FLOPS_CONVENTION,
         step=run.train.num_steps,
@@ -102,4 +107,15 @@ def _records(
         seconds=result.seconds,
         energy_joules=machine.energy_joules(config.machine, result.seconds),
         cost_usd=machine.cost_usd(config.machine, result.seconds),
+        interventions=_interventions(run),
       )
+
+
+def _interventions(run: RunConfig) -> str:
+  """The keys of data.interventions that are not as they are by default."""
+  asked = dataclasses.asdict(run.data.interventions)
+  nothing = dataclasses.asdict(InterventionConfig())
+  changed = {
+    key: value for key, value in asked.items() if value != nothing[key]
+  }
+  return ' '.join(f'{key}={value}' for key, value in changed.items())

@@ -19,6 +19,10 @@ from packaging.utils import canonicalize_name
 ROOT = pathlib.Path(__file__).parents[1]
 EXTRAS = {
   'test',
+  'audit',
+  'fast',
+  'hf_datasets',
+  'sentencepiece',
   'cuda',
   'tpu',
   'tf',

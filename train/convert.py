@@ -236,14 +236,27 @@ def _check(
     raise UserError('tensors do not fit config.json; ' + '; '.join(told))
 
 
+# What is learnt of text by each architecture, as it was published.
+_LEARNT: Mapping[str, Mapping[str, str]] = {
+  'decoder': {},
+  'encoder': {'data.objective.kind': 'masked'},
+  'encoder_decoder': {
+    'data.objective.kind': 'spans',
+    'data.packing': 'fit',
+  },
+}
+
+
 def _run_config(name: str, section: Mapping[str, Any]) -> Any:
   base = pretrain.get_config()
   model = {f'model.{key}': value for key, value in section.items()}
   length = section.get('max_length', base.model.max_length)
+  architecture = section.get('architecture', base.model.architecture)
   return with_overrides(
     base,
     {
       **model,
+      **_LEARNT[architecture],
       'name': name,
       'data.sequence_length': length,
       'data.vocab_size': section['vocab_size'],

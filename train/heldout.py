@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from configs.errors import UserError
 from data.tokenizer import Tokenizer
 from train.sharding import put_batch
 
@@ -30,7 +31,11 @@ def heldout_loss(
   """Mean negative log-likelihood of held-out text, three ways.
 
   `loss` is in nats a token; `bits_per_byte` = nats / ln 2 / bytes of text,
-  which does not depend on the tokenizer; `perplexity` = exp(loss).
+  which does not depend on the tokenizer; `perplexity` = exp(loss). Sums are
+  over the weighted targets alone: of masked tokens, of spans that were cut out
+  and the marks between them, of what follows a prefix. So losses compare
+  between models of one objective only. Where targets stand for no text there
+  is no `bits_per_byte`.
 
   Args:
     eval_step: of a `Program`.
@@ -39,6 +44,9 @@ def heldout_loss(
     token_bytes_V: bytes of text of each token.
     mesh: of the program.
     batch_size: rows of a global batch.
+
+  Raises:
+    UserError: no target has a weight.
   """
   replicated = NamedSharding(mesh, PartitionSpec())
   table_V = jax.device_put(token_bytes_V.astype(np.float32), replicated)
@@ -47,10 +55,14 @@ def heldout_loss(
     sums = eval_step(params, put_batch(batch, mesh, batch_size), table_V)
     for name in totals:
       totals[name] += float(sums[name])
+  if not totals['weight']:
+    raise UserError('held-out text has no token to predict: give more text')
   loss = totals['nats'] / totals['weight']
-  return {
-    'loss': loss,
-    'bits_per_byte': totals['nats'] / math.log(2) / totals['bytes'],
+  found = {'loss': loss}
+  if totals['bytes']:
+    bits = totals['nats'] / math.log(2)
+    found['bits_per_byte'] = bits / totals['bytes']
+  return found | {
     'perplexity': math.exp(loss),
     'n_tokens': totals['weight'],
     'n_bytes': totals['bytes'],

@@ -20,6 +20,7 @@ from configs.errors import UserError
 from configs.tree import to_dataclass
 from data import corpus as corpora
 from data import pipeline
+from data.recipe import Recipe
 from train import checkpoint, metrics, workdir
 from train import program as programs
 from train.checkpoint import Meta, RunCheckpoints
@@ -28,8 +29,9 @@ from train.heldout import heldout_loss, padded_token_bytes
 from train.interrupt import StopRequest, stop_request
 from train.optimizer import learning_rate
 from train.program import Program
+from train.recipes import recipe_of
 from train.sharding import local_rows, make_mesh, put_batch
-from train.step import TrainState
+from train.step import TrainState, check_head
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +88,7 @@ def run(
       is no longer finite.
   """
   run_config = to_dataclass(RunConfig, config)
-  if run_config.model.architecture != 'decoder':
-    raise UserError(
-      f'model.architecture = {run_config.model.architecture!r}: pre-training '
-      'is of decoders, on the next token'
-    )
+  check_head(run_config.model)
   folder = pathlib.Path(workdir_path).absolute()
   tree = workdir.as_json(config.to_dict())
   workdir.check(folder, tree)
@@ -100,14 +98,21 @@ def run(
     return RunResult(str(folder), True, **done)
   mesh = make_mesh(run_config.mesh, devices)
   corpus = corpora.prepare(run_config.data)
+  recipe = recipe_of(run_config, corpus.tokenizer)
+  rows = pipeline.train_rows(
+    corpus,
+    run_config.data,
+    recipe,
+    run_config.train.num_steps * run_config.data.batch_size,
+  )
   program = programs.build(
     run_config.model,
     run_config.optimizer,
     run_config.train.accumulate_steps,
-    (run_config.data.batch_size, run_config.data.sequence_length),
+    recipe.shape,
     mesh,
   )
-  job = _Job(run_config, tree, folder, corpus, program)
+  job = _Job(run_config, tree, folder, corpus, recipe, rows, program)
   try:
     with (
       workdir.claimed(folder, tree),
@@ -132,6 +137,8 @@ class _Job:
   tree: dict[str, Any]
   folder: pathlib.Path
   corpus: corpora.Corpus
+  recipe: Recipe
+  rows: pipeline.TrainRows
   program: Program
 
   @functools.cached_property
@@ -146,8 +153,8 @@ class _Job:
   def batches(self) -> Any:
     """The training batches, this process's rows, from the first step."""
     data = self.config.data
-    rows = local_rows(self.program.mesh, data.batch_size)
-    return pipeline.train_batches(self.corpus.stores['train'], data, rows)
+    own = local_rows(self.program.mesh, data.batch_size)
+    return pipeline.train_batches(self.rows, data, own)
 
   def meta(self, step: int, data_state: Any, seconds: float) -> Meta:
     """What a checkpoint of this step says of itself."""
@@ -167,8 +174,10 @@ class _Job:
       self.program.eval_step,
       state.params,
       pipeline.eval_batches(
-        self.corpus.stores['validation'],
-        data.sequence_length,
+        self.corpus,
+        'validation',
+        data,
+        self.recipe,
         data.batch_size,
         self.config.train.eval_sequences,
         local_rows(mesh, data.batch_size),

@@ -24,10 +24,11 @@ def main(argv: Sequence[str]) -> None:
   result = loop.run(config, args.workdir)
   if result.finished:
     found = result.metrics
+    bits = found.get('validation_bits_per_byte')
     print(
       f'{result.workdir}: {result.step} steps, validation loss '
-      f'{found["validation_loss"]:.4f} nats a token, '
-      f'{found["validation_bits_per_byte"]:.4f} bits a byte'
+      f'{found["validation_loss"]:.4f} nats a token'
+      + (f', {bits:.4f} bits a byte' if bits is not None else '')
     )
 
 

@@ -72,12 +72,12 @@ def load_pretrained(
 
 
 def check_decoder(pretrained: Pretrained) -> None:
-  """Raises UserError where a model does not predict the next token."""
+  """Raises UserError where a model does not predict each next token."""
   architecture = pretrained.config.model.architecture
   if architecture != 'decoder':
     raise UserError(
-      f'{pretrained.folder} is of architecture {architecture!r}: tasks are for '
-      'decoders'
+      f'{pretrained.folder} is of architecture {architecture!r}: this needs a '
+      'decoder'
     )
 
 

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from data.batch import BatchShape
 from model.config import ModelConfig
 from model.parametrization import learning_rates
-from model.transformer import Decoder
+from model.transformer import make
 from train import step as steps
 from train.config import OptimizerConfig
 from train.optimizer import make_optimizer
@@ -23,8 +24,6 @@ from train.sharding import (
   unbox,
 )
 from train.step import TrainState
-
-_INTEGERS = ('tokens', 'targets', 'segment_ids', 'positions')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +50,27 @@ def build(
   model_config: ModelConfig,
   optimizer_config: OptimizerConfig,
   accumulate_steps: int,
-  batch_shape: tuple[int, int],
+  shape: BatchShape,
   mesh: Mesh,
 ) -> Program:
   """Compiles a program; the same arguments give the same one again.
 
   The learning rate is no part of it: it is handed to each step.
 
+  Args:
+    model_config: of any of the three shapes of a transformer.
+    optimizer_config: its learning rate is not used.
+    accumulate_steps: micro-batches a step.
+    shape: of the global batch.
+    mesh: of devices, which may be absent.
+
   Raises:
-    UserError: an array does not divide over the mesh.
+    UserError: the model gives no logits of such a batch's targets, or an array
+      does not divide over the mesh.
   """
+  steps.check_inputs(model_config, shape.arrays())
   any_rate = dataclasses.replace(optimizer_config, learning_rate=1.0)
-  return _build(model_config, any_rate, accumulate_steps, batch_shape, mesh)
+  return _build(model_config, any_rate, accumulate_steps, shape, mesh)
 
 
 @functools.lru_cache(maxsize=16)
@@ -70,14 +78,14 @@ def _build(
   model_config: ModelConfig,
   optimizer_config: OptimizerConfig,
   accumulate_steps: int,
-  batch_shape: tuple[int, int],
+  shape: BatchShape,
   mesh: Mesh,
 ) -> Program:
-  model = Decoder(model_config)
+  model = make(model_config)
   rates = functools.partial(learning_rates, model_config)
   optimizer = make_optimizer(optimizer_config, rates)
   micro_batch = 'data.batch_size / train.accumulate_steps'
-  rows = batch_shape[0] // accumulate_steps
+  rows = shape.batch_size // accumulate_steps
   check_divisible((rows,), ('batch',), mesh, micro_batch)
   replicated = NamedSharding(mesh, PartitionSpec())
 
@@ -100,10 +108,9 @@ def _build(
     )
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     batch = {
-      key: array(jnp.int32, batch_shape, batch_sharding(mesh))
-      for key in _INTEGERS
+      name: array(dtype, size, batch_sharding(mesh))
+      for name, (size, dtype) in shape.arrays().items()
     }
-    batch['weights'] = array(jnp.float32, batch_shape, batch_sharding(mesh))
     # Without dropout the program has no such argument.
     key = array(any_key.dtype, (), replicated) if model_config.dropout else None
     train_step = (

@@ -1,6 +1,6 @@
 """The training step: pure functions of (state, batch, learning rate)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.struct
@@ -8,12 +8,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from configs.errors import UserError
 from model.config import ModelConfig
 from model.dropout import RNG
 from model.experts import LOSSES
-from model.transformer import Decoder
+from model.transformer import Transformer, abstract_inputs
 
 Batch = Mapping[str, jax.Array]
+
+_TARGET = ('tokens', 'segment_ids', 'positions')
+_SOURCE = ('source_tokens', 'source_segment_ids', 'source_positions')
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -24,7 +28,7 @@ class TrainState(flax.struct.PyTreeNode):
 
   Attributes:
     step: int32 scalar, the number of updates made.
-    params: the parameters of a `Decoder`, float32.
+    params: the parameters of a `Transformer`, float32.
     optimizer_state: moments of the optimizer.
   """
 
@@ -34,27 +38,82 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def init_state(
-  key: jax.Array, model: Decoder, optimizer: optax.GradientTransformation
+  key: jax.Array, model: Transformer, optimizer: optax.GradientTransformation
 ) -> TrainState:
   """A state at step 0; leaves are boxed with their logical axes."""
-  token = jnp.zeros((1, 1), jnp.int32)
-  params = model.init(key, token, token, token)['params']
+  tokens = [jnp.zeros(x.shape, x.dtype) for x in abstract_inputs(model.config)]
+  params = model.init(key, *tokens)['params']
   return TrainState(jnp.int32(0), params, optimizer.init(params))
 
 
-def token_nats(params: Any, batch: Batch, model: Decoder) -> jax.Array:
-  """-log p(target | tokens up to it) of every place, float32 [B, L].
+def inputs(model: Transformer, batch: Batch) -> tuple[jax.Array, ...]:
+  """What a model is called with, of the arrays of `data.batch.BatchShape`.
+
+  It is all in which the three shapes of a transformer differ here.
+  """
+  names: tuple[str, ...] = _TARGET
+  architecture = model.config.architecture
+  if architecture == 'encoder_decoder':
+    names = _SOURCE + _TARGET
+  elif architecture == 'decoder' and 'prefix' in batch:
+    names = (*_TARGET, 'prefix')
+  return tuple(batch[name] for name in names)
+
+
+def check_head(config: ModelConfig) -> None:
+  """Raises UserError where a model gives no logits of tokens."""
+  if config.architecture == 'encoder' and not config.mlm_head:
+    raise UserError(
+      'model.mlm_head = False: this is the head by which model.architecture = '
+      "'encoder' scores masked tokens; set it to True"
+    )
+  if config.num_classes:
+    raise UserError(
+      f'model.num_classes = {config.num_classes}: such a model scores classes '
+      'rather than tokens; set it to 0'
+    )
+
+
+def check_inputs(config: ModelConfig, names: Collection[str]) -> None:
+  """Raises UserError where a model gives no logits of the targets of a batch.
+
+  Args:
+    config: of the model.
+    names: of the arrays of the batch.
+  """
+  check_head(config)
+  kind = f'model.architecture = {config.architecture!r}'
+  reads_source = config.architecture == 'encoder_decoder'
+  if reads_source != ('source_tokens' in names):
+    raise UserError(
+      f'{kind}: it reads {"a" if reads_source else "no"} source, and batches '
+      f'have {"none" if reads_source else "one"}; change it or '
+      'data.objective.kind'
+    )
+  if 'prefix' in names and config.architecture != 'decoder':
+    raise UserError(
+      f'{kind}: batches have a prefix, which only a decoder reads; change it '
+      'or data.objective.kind'
+    )
+
+
+def token_nats(params: Any, batch: Batch, model: Transformer) -> jax.Array:
+  """-log p(target | what its place sees) of every place, float32 [B, L].
+
+  A decoder's place sees the tokens up to it, and its segment's prefix if there
+  is one; an encoder's its whole segment; an encoder-decoder's the tokens up to
+  it, and the source of its segment.
 
   Args:
     params: of `model`.
-    batch: integers `tokens`, `targets`, `segment_ids`, `positions` [B, L].
+    batch: integers [B, L] and [B, S] of `data.batch.BatchShape`.
     model: gives the logits.
   """
   return _forward(params, batch, model)[0]
 
 
 def loss_sums(
-  params: Any, batch: Batch, model: Decoder
+  params: Any, batch: Batch, model: Transformer
 ) -> tuple[jax.Array, jax.Array]:
   """sum_i w_i * nats_i and sum_i w_i over a batch, float32 scalars.
 
@@ -67,7 +126,7 @@ def loss_sums(
 
 
 def training_sums(
-  params: Any, batch: Batch, model: Decoder, key: jax.Array | None
+  params: Any, batch: Batch, model: Transformer, key: jax.Array | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   """What training descends: nats with dropout, and the losses of routers.
 
@@ -87,14 +146,12 @@ def training_sums(
 
 
 def _forward(
-  params: Any, batch: Batch, model: Decoder, key: jax.Array | None = None
+  params: Any, batch: Batch, model: Transformer, key: jax.Array | None = None
 ) -> tuple[jax.Array, Any]:
   """-log p of each target, float32 [B, L], and what the layers have sown."""
   logits_BxLxV, sown = model.apply(
     {'params': params},
-    batch['tokens'],
-    batch['segment_ids'],
-    batch['positions'],
+    *inputs(model, batch),
     rngs=None if key is None else {RNG: key},
     mutable=[LOSSES],
   )
@@ -110,7 +167,7 @@ def _weighted(nats_BxL: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 
 def router_loss(sown: Any, config: ModelConfig) -> jax.Array:
-  """The weighted sum of what the layers' routers have sown, a layer's mean."""
+  """The weighted sum of what routers have sown, the mean over each stack."""
   found = jax.tree_util.tree_flatten_with_path(sown)[0]
   total = jnp.float32(0)
   for path, value in found:
@@ -126,7 +183,7 @@ def train_step(
   learning_rate: jax.Array,
   key: jax.Array | None = None,
   *,
-  model: Decoder,
+  model: Transformer,
   optimizer: optax.GradientTransformation,
   accumulate_steps: int,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
@@ -186,7 +243,7 @@ def train_step(
 
 
 def eval_step(
-  params: Any, batch: Batch, token_bytes_V: jax.Array, *, model: Decoder
+  params: Any, batch: Batch, token_bytes_V: jax.Array, *, model: Transformer
 ) -> dict[str, jax.Array]:
   """Sums over a batch, to be added up: `nats`, `weight`, `bytes` of text.
 

@@ -159,7 +159,7 @@ def test_what_has_a_default_may_be_missing_from_a_tree_that_is_older():
     ({'model.num_experts': 4, 'model.biases': True}, 'experts have none'),
     ({'model.dropout': 1.0}, 'from 0 to below 1'),
     ({'data.vocab_size': 4096}, 'make them equal'),
-    ({'data.source': 'wikipedia'}, 'tfds:NAME or files:GLOB'),
+    ({'data.source': 'wikipaedia'}, 'is not KIND:NAME'),
     ({'data.batch_size': 0}, 'at least 1'),
     ({'train.accumulate_steps': 3}, 'must divide data.batch_size'),
     ({'train.num_steps': 10}, 'more than train.num_steps = 10'),

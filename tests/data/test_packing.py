@@ -1,33 +1,49 @@
 import collections
+import itertools
+import pickle
 
 import numpy as np
 import pytest
 
 from configs.errors import UserError
-from data import packing
-from data.tokens import TokenStore
+from data import objectives, packing
+from data.batch import BatchShape
+from data.objectives.base import ObjectiveConfig, Vocabulary
+from data.recipe import Recipe
 
 SEPARATOR = 0
-
-
-def _store(lengths):
-  """Documents of these many tokens, all tokens different but separators."""
-  names = iter(range(1, 10_000))
-  documents = [[SEPARATOR, *(next(names) for _ in range(n))] for n in lengths]
-  return TokenStore(
-    tokens=np.concatenate(documents).astype(np.uint16),
-    offsets=np.cumsum([0, *map(len, documents)]),
-    num_bytes=0,
-  )
-
-
-STORE = _store([5, 0, 1, 40, 3, 17, 2, 9, 30, 1, 8, 8, 21, 4])
 L, B = 8, 3
+LENGTHS = [5, 0, 1, 40, 3, 17, 2, 9, 30, 1, 8, 8, 21, 4]
+
+
+def _recipe(length, batch_size=B, kind='causal', architecture='decoder'):
+  vocabulary = Vocabulary(
+    size=60_000,
+    separator_id=SEPARATOR,
+    ordinary=np.arange(1, 59_000, dtype=np.int32),
+    starts_word_V=np.ones(60_000, bool),
+    ids={'[MASK]': 59_999},
+  )
+  objective = objectives.make(
+    ObjectiveConfig(kind=kind), architecture, vocabulary, SEPARATOR
+  )
+  shape = BatchShape(batch_size, length)
+  return Recipe(objective, shape, length, SEPARATOR)
 
 
 @pytest.fixture(scope='module')
-def packed():
-  return packing.PackedRows(STORE, L, B, seed=7)
+def store(make_store):
+  return make_store(LENGTHS)
+
+
+@pytest.fixture(scope='module')
+def documents(store):
+  return [document.tolist() for document in store.documents()]
+
+
+@pytest.fixture(scope='module')
+def packed(store):
+  return packing.SplitRows(store, _recipe(L), B, seed=7)
 
 
 def _epoch(packed, epoch):
@@ -36,10 +52,12 @@ def _epoch(packed, epoch):
 
 
 @pytest.mark.parametrize('epoch', [0, 1, 5])
-def test_an_epoch_loses_and_repeats_nothing_but_its_tail(packed, epoch):
+def test_an_epoch_loses_and_repeats_nothing_but_its_tail(
+  packed, documents, epoch
+):
   batch = _epoch(packed, epoch)
   seen = collections.Counter(batch['targets'].ravel().tolist())
-  everything = collections.Counter(STORE.tokens.tolist())
+  everything = collections.Counter(itertools.chain(*documents))
   missing = everything - seen
   assert not seen - everything
   # the first token of the stream is a separator and is no target
@@ -51,38 +69,36 @@ def test_an_epoch_loses_and_repeats_nothing_but_its_tail(packed, epoch):
   assert (inputs - everything).total() == 0
 
 
-def test_counts(packed):
-  targets = STORE.num_tokens - 1
+def test_counts(packed, store):
+  targets = store.num_tokens - 1
   assert packed.rows_per_epoch % B == 0
   assert packed.rows_per_epoch * L + packed.dropped_tokens == targets
 
 
-def test_targets_follow_tokens(packed):
+def test_targets_follow_tokens(packed, documents):
   batch = _epoch(packed, 0)
   np.testing.assert_array_equal(
     batch['tokens'][:, 1:], batch['targets'][:, :-1]
   )
-  place = {t: i for i, t in enumerate(STORE.tokens.tolist()) if t != SEPARATOR}
-  separators = set(np.flatnonzero(STORE.tokens == SEPARATOR).tolist())
-  separators.add(STORE.num_tokens)
+  after = {
+    a: b
+    for document in documents
+    for a, b in zip(document[1:], [*document[2:], SEPARATOR], strict=False)
+  }
   for token, target in zip(
-    batch['tokens'].ravel(), batch['targets'].ravel(), strict=True
+    batch['tokens'].ravel().tolist(),
+    batch['targets'].ravel().tolist(),
+    strict=True,
   ):
-    if token != SEPARATOR:
-      after = place[token] + 1
-      if target == SEPARATOR:
-        assert after in separators  # the end of a document is learnt
-      else:
-        assert place[target] == after
+    # the end of a document is learnt
+    assert token == SEPARATOR or target == after[token]
 
 
-def test_no_segment_crosses_a_document(packed):
+def test_no_segment_crosses_a_document(packed, documents):
   document_of = {
-    int(token): document
-    for document in range(STORE.num_documents)
-    for token in STORE.tokens[
-      STORE.offsets[document] + 1 : STORE.offsets[document + 1]
-    ]
+    token: number
+    for number, document in enumerate(documents)
+    for token in document[1:]
   }
   batch = _epoch(packed, 3)
   for row in range(packed.rows_per_epoch):
@@ -101,9 +117,9 @@ def test_no_segment_crosses_a_document(packed):
   assert (batch['weights'] == 1).all()
 
 
-def test_a_row_by_hand():
+def test_a_row_by_hand(make_store):
   # the stream in either order: 0 1 2 0 3 or 0 3 0 1 2
-  packed = packing.PackedRows(_store([2, 1]), 4, 1, seed=0)
+  packed = packing.SplitRows(make_store([2, 1]), _recipe(4, 1), 1, seed=0)
   batch = packed.sequences(np.array([0]))
   first = batch['tokens'][0].tolist() == [0, 1, 2, 0]
   expected = {
@@ -119,12 +135,12 @@ def test_a_row_by_hand():
   assert set(types.values()) == {np.dtype(np.int32)}
 
 
-def test_epochs_and_seeds_differ(packed):
+def test_epochs_and_seeds_differ(packed, store):
   first, second = (_epoch(packed, e)['tokens'] for e in (0, 1))
   assert (first != second).any()
-  other = packing.PackedRows(STORE, L, B, seed=8)
+  other = packing.SplitRows(store, _recipe(L), B, seed=8)
   assert (_epoch(other, 0)['tokens'] != first).any()
-  again = packing.PackedRows(STORE, L, B, seed=7)
+  again = packing.SplitRows(store, _recipe(L), B, seed=7)
   np.testing.assert_array_equal(_epoch(again, 0)['tokens'], first)
 
 
@@ -138,24 +154,66 @@ def test_rows_in_any_order_and_over_epochs(packed):
       np.testing.assert_array_equal(batch[key][i], alone[key][0])
 
 
-def test_order_never_changes():
-  # Golden: if it moved, runs of before would resume on other data. It may
-  # change only together with a note that they cannot be resumed.
-  assert packing._permutation(5, (1, 2, 3)).tolist() == [1, 3, 2, 0, 4]
+def test_another_process_gets_the_same(packed):
+  again = pickle.loads(pickle.dumps(packed))
+  np.testing.assert_array_equal(
+    _epoch(again, 1)['targets'], _epoch(packed, 1)['targets']
+  )
 
 
-def test_too_little_text():
+def test_shards_lose_less_than_a_row_each(make_store):
+  store = make_store(*([n] * 3 for n in LENGTHS))
+  packed = packing.SplitRows(store, _recipe(L, 1), 1, seed=0)
+  rows = sum((3 * (n + 1) - 1) // L for n in LENGTHS)
+  assert packed.rows_per_epoch == rows
+  targets = _epoch(packed, 0)['targets']
+  ordinary = targets[targets != SEPARATOR]
+  assert len(set(ordinary.tolist())) == len(ordinary)
+  assert packed.dropped_tokens < L * len(LENGTHS)
+
+
+def test_only_the_documents_of_a_subset(store, documents):
+  chosen = np.array([3, 8, 12])
+  packed = packing.SplitRows(store, _recipe(L), B, 0, [chosen])
+  tokens = set(_epoch(packed, 0)['tokens'].ravel().tolist())
+  allowed = {token for number in chosen for token in documents[number]}
+  assert tokens <= allowed
+  assert packed.rows_per_epoch == (41 + 31 + 22 - 1) // L // B * B
+
+
+def test_too_little_text(make_store):
   with pytest.raises(UserError, match='more than the 158 there are'):
-    packing.PackedRows(_store([157]), 16, 10, seed=0)
+    packing.SplitRows(make_store([157]), _recipe(16, 10), 10, seed=0)
 
 
-def test_evaluation_sees_every_token_once():
-  ordered = packing.OrderedRows(STORE, L)
+def test_evaluation_sees_every_token_once(store, documents):
+  ordered = packing.OrderedSplitRows(store, _recipe(L))
   batch = ordered.sequences(np.arange(len(ordered) + 2))
   counted = batch['weights'] == 1
-  np.testing.assert_array_equal(batch['targets'][counted], STORE.tokens[1:])
-  np.testing.assert_array_equal(batch['tokens'][counted], STORE.tokens[:-1])
+  everything = np.concatenate(documents)
+  np.testing.assert_array_equal(batch['targets'][counted], everything[1:])
+  np.testing.assert_array_equal(batch['tokens'][counted], everything[:-1])
   for key in ('tokens', 'targets', 'segment_ids', 'positions'):
     assert (batch[key][~counted] == 0).all()
   assert not counted[-2:].any()
   assert (batch['segment_ids'][counted] > 0).all()
+
+
+def test_masks_of_a_row_are_its_own_and_new_in_every_epoch(store, documents):
+  recipe = _recipe(L, kind='masked', architecture='encoder')
+  packed = packing.SplitRows(store, recipe, B, seed=7)
+  batch, again = _epoch(packed, 0), _epoch(packed, 0)
+  for key in batch:
+    np.testing.assert_array_equal(batch[key], again[key])
+  masked = batch['weights'] == 1
+  assert (batch['tokens'][~masked] == batch['targets'][~masked]).all()
+  assert 0.1 < masked.mean() < 0.2
+  rows = packed.rows_per_epoch
+  alone = packed.sequences(np.array([5, rows + 5]))
+  np.testing.assert_array_equal(alone['weights'][0], batch['weights'][5])
+  plain = _epoch(packing.SplitRows(store, _recipe(L), B, seed=7), 0)
+  np.testing.assert_array_equal(plain['tokens'], batch['targets'])
+
+  ordered = packing.OrderedSplitRows(store, recipe)
+  two = [ordered.sequences(np.arange(len(ordered))) for _ in range(2)]
+  np.testing.assert_array_equal(two[0]['tokens'], two[1]['tokens'])

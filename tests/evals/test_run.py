@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import subprocess
 import sys
@@ -10,9 +11,12 @@ import jax
 import pytest
 
 from configs.errors import UserError
-from evals import tasks
+from configs.tree import with_overrides
+from data.tasks import Choice
+from evals import choice, tasks
+from evals.likelihood import log_likelihoods
 from evals.run import evaluate
-from train import checkpoint
+from train import checkpoint, loop
 from train.pretrained import check_decoder
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -70,11 +74,50 @@ def test_mistakes(eval_run, kwargs, message):
     evaluate(eval_run, **kwargs)
 
 
-def test_a_model_that_predicts_no_next_token(pretrained):
+ITEM = Choice('The sail is', (' red', ' bread'), 0)
+
+
+@pytest.mark.parametrize(
+  'use',
+  [
+    check_decoder,
+    lambda model: choice.evaluate(model, [ITEM, ITEM]),
+    lambda model: log_likelihoods(model, [('a', 'b')]),
+  ],
+  ids=['alone', 'choice', 'likelihood'],
+)
+def test_a_model_that_predicts_no_next_token(pretrained, use):
   model = dataclasses.replace(pretrained.config.model, architecture='encoder')
   config = dataclasses.replace(pretrained.config, model=model)
-  with pytest.raises(UserError, match="architecture 'encoder': tasks are for"):
-    check_decoder(dataclasses.replace(pretrained, config=config))
+  with pytest.raises(UserError, match="architecture 'encoder': this needs a"):
+    use(dataclasses.replace(pretrained, config=config))
+
+
+def test_an_encoder_is_scored_by_what_it_was_trained_on(tiny_config, tmp_path):
+  """By loss on masked tokens; no text has a likelihood under it."""
+  config = with_overrides(
+    tiny_config,
+    {
+      'model.architecture': 'encoder',
+      'model.mlm_head': True,
+      'model.tied_head': True,
+      'model.num_layers': 1,
+      'data.objective.kind': 'masked',
+      'schedule.warmup_steps': 0,
+      'schedule.decay_steps': 0,
+      'train.num_steps': 2,
+    },
+  )
+  devices = jax.devices()[:1]
+  loop.run(config, tmp_path, devices=devices, show_progress=False)
+  found = evaluate(tmp_path, ['heldout'], limit=8, devices=devices)
+  scores = found['tasks']['heldout']
+  assert set(scores) == {'loss', 'bits_per_byte', 'perplexity'}
+  assert scores['loss']['value'] == pytest.approx(math.log(320), abs=0.5)
+  again = evaluate(tmp_path, ['heldout'], limit=8, devices=devices)
+  assert again == found
+  with pytest.raises(UserError, match='this needs a decoder'):
+    evaluate(tmp_path, ['continuation'], limit=8, devices=devices)
 
 
 def test_other_text_than_it_was_trained_on(pretrained):

@@ -14,7 +14,9 @@ from model import dropless
 from model.config import ModelConfig
 from model.counts import (
   count_parameters,
+  forward_flops_per_row,
   forward_flops_per_token,
+  training_flops_per_row,
   training_flops_per_token,
 )
 from model.sizes import all_sizes, markdown
@@ -49,8 +51,8 @@ PUBLISHED = {
   'gpt2-medium': 354_823_168,
   'gpt2-large': 774_030_080,
   'gpt2-xl': 1_557_611_200,
-  'bert-base': 109_482_240,
-  'bert-large': 335_141_888,
+  'bert-base': 109_514_298,
+  'bert-large': 335_174_458,
   't5-small': 60_506_624,
   't5-base': 222_903_552,
   't5-large': 737_668_096,
@@ -136,6 +138,15 @@ def test_counts_of_papers(size):
   assert found == pytest.approx(PAPERS[size], rel=0.015)
 
 
+@pytest.mark.parametrize(
+  ('size', 'elements'),
+  [('bert-base', 109_482_240), ('bert-large', 335_141_888)],
+)
+def test_a_bert_as_it_is_published_without_heads(size, elements):
+  config = _config(size, pooler=True, mlm_head=False)
+  assert count_parameters(config).total == elements
+
+
 def test_chinchilla_is_its_paper_less_relative_positions():
   config = _config('chinchilla-70b')
   relative = (
@@ -172,6 +183,18 @@ def test_flops_equal_the_compilers_count_of_products(changes, monkeypatch):
     assert found > counted  # sending tokens to experts is counted by none
   else:
     assert found == counted
+
+
+def test_flops_of_a_row_whose_source_has_another_length():
+  config = _config(architecture='encoder_decoder', num_kv_heads=2)
+  source, target = (jnp.zeros((1, length), jnp.int32) for length in (48, 20))
+  model = make(config)
+  inputs = [source] * 3 + [target] * 3
+  params = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+  jaxpr = jax.make_jaxpr(model.apply)(params, *inputs)
+  found = _product_flops(jaxpr.jaxpr)
+  assert forward_flops_per_row(config, 20, 48) == found
+  assert training_flops_per_row(config, 20, 48) == 3 * found
 
 
 def test_flops_are_most_of_what_the_compiler_counts():

@@ -6,6 +6,7 @@ import pytest
 from jax.experimental import topologies
 
 from configs.tree import to_dataclass, with_overrides
+from data.batch import BatchShape
 from train import program, sharding
 from train.config import MeshConfig, RunConfig
 
@@ -40,7 +41,7 @@ def _compiled(tiny_config, devices, mesh, attention):
     config.model,
     config.optimizer,
     1,
-    (8, 1024),
+    BatchShape(8, 1024),
     sharding.make_mesh(MeshConfig(*mesh), devices),
   ).train_step
 

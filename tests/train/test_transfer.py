@@ -13,6 +13,7 @@ from data import pipeline
 from train import program as programs
 from train.config import RunConfig
 from train.optimizer import learning_rate
+from train.recipes import recipe_of
 from train.sharding import local_rows, make_mesh, put_batch
 
 STEPS, ROWS, LENGTH = 100, 8, 64
@@ -54,13 +55,13 @@ def _loss(parametrization, width, rate, seed):
   config = _config(parametrization, width, rate, seed)
   corpus = corpora.prepare(config.data)
   mesh = make_mesh(config.mesh, jax.devices()[:1])
+  recipe = recipe_of(config, corpus.tokenizer)
   program = programs.build(
-    config.model, config.optimizer, 1, (ROWS, LENGTH), mesh
+    config.model, config.optimizer, 1, recipe.shape, mesh
   )
   state = program.init(jax.random.key(seed))
-  batches = pipeline.train_batches(
-    corpus.stores['train'], config.data, local_rows(mesh, ROWS)
-  )
+  rows = pipeline.train_rows(corpus, config.data, recipe)
+  batches = pipeline.train_batches(rows, config.data, local_rows(mesh, ROWS))
   losses = []
   for step in range(STEPS):
     batch = put_batch(next(batches), mesh, ROWS)

@@ -1,0 +1,1 @@
+"""What is in the training text: counts, rules, personal data, groups."""
