@@ -65,7 +65,7 @@ EXTRAS = {
   'hf': ['accelerate', 'gguf', 'safetensors', 'torch', 'transformers'],
   'audit': AUDIT,
   'fast': ['fastokens>=0.3.5'],  # encodes as the core does, and sooner
-  'hf_datasets': ['datasets>=4'],
+  'hf_datasets': ['datasets>=4', 'huggingface_hub'],
   'sentencepiece': ['sentencepiece>=0.2.3'],
   'lm_eval': ['lm-eval>=0.4.13'],
   'ray': ['ray'],

@@ -211,15 +211,15 @@ def two_sources(data_config, text_dir):
 
 
 def _share_of_kitchen(batch, corpus):
-  """By the documents' first words."""
+  """By the words of a row; those of none are left out."""
   texts = [corpus.tokenizer.decode(row) for row in batch[TOKENS]]
-  kitchen = ('bread', 'butter', 'flour', 'knife', 'oven', 'pepper', 'spoon')
-  harbour = ('anchor', 'boat', 'gull', 'mast', 'rope', 'sail', 'tide')
+  kitchen = ('bread', 'butter', 'flour', 'kitchen', 'knife', 'oven', 'salt')
+  harbour = ('anchor', 'boat', 'gull', 'harbour', 'mast', 'rope', 'tide')
   votes = [
     sum(w in text for w in kitchen) - sum(w in text for w in harbour)
     for text in texts
   ]
-  return np.mean([vote > 0 for vote in votes])
+  return np.mean([vote > 0 for vote in votes if vote])
 
 
 def test_sources_are_mixed_as_asked(two_sources):

@@ -11,10 +11,12 @@ from data.recipe import make_recipe, special_tokens, vocabulary
 def _config(data_config, kind, **changes):
   return dataclasses.replace(
     data_config,
-    objective=ObjectiveConfig(kind=kind),
-    packing='fit',
-    sequence_length=512,
-    **changes,
+    **{
+      'objective': ObjectiveConfig(kind=kind),
+      'packing': 'fit',
+      'sequence_length': 512,
+      **changes,
+    },
   )
 
 
@@ -64,7 +66,7 @@ def test_a_causal_row_is_a_piece(data_config):
   [
     ('causal', 'decoder', {'target_length': 8}, r'data\.target_length = 8'),
     ('causal', 'encoder', {}, r'model\.architecture = decoder'),
-    ('ul2', 'encoder_decoder', {'target_length': 1}, 'not one token'),
+    ('ul2', 'encoder_decoder', {'sequence_length': 1}, 'not one token'),
   ],
 )
 def test_what_does_not_fit(data_config, kind, architecture, changes, message):

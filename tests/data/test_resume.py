@@ -108,7 +108,10 @@ def _read_until_killed(config, folder, first, processes, last):
   for number in range(steps):
     assert {part[number][0] for part in parts} == {first + number}
     assert {part[number][1] for part in parts} == {first + number + 1}
-  return [sum((part[n][2] for part in parts), []) for n in range(steps)]
+  return [
+    [row for part in parts for row in part[number][2]]
+    for number in range(steps)
+  ]
 
 
 def _lines(path):

@@ -110,10 +110,25 @@ def _write_metrics(folder, rung, rng):
 
 
 CORPUS = {
-  'source': 'tfds:python_docs/docstrings',
-  'version': '1.0.0',
-  'packages': {'stdlib': '3.11.7', 'numpy': '2.4.6', 'scipy': '1.17.1'},
-  'files': 4185,
+  'sources': [
+    {
+      'source': 'tfds:python_docs/docstrings',
+      'version': '1.0.0',
+      'packages': {'stdlib': '3.11.7', 'numpy': '2.4.6', 'scipy': '1.17.1'},
+      'files': 4185,
+    }
+  ],
+  'filters': [
+    {
+      'filter': 'decontaminate',
+      'split': 'test',
+      'before': 1896,
+      'after': 1888,
+      'details': {'exact': 0, 'near': 3, 'ngram': 7},
+      'examples': ['Build call-back mechanism for f2py2e.'],
+    }
+  ],
+  'interventions': [],
   'splits': {
     split: {
       'documents': documents,

@@ -93,7 +93,7 @@ def test_interrupted_it_ends_the_same(trained, tmp_path, monkeypatch):
 
 
 def test_it_is_scored_as_it_was_trained(trained):
-  config, folder = trained
+  _, folder = trained
   devices = jax.devices()[:1]
   found = evaluate(folder, ['heldout'], devices=devices)['tasks']['heldout']
   again = evaluate(folder, ['heldout'], devices=devices)['tasks']['heldout']
@@ -116,5 +116,9 @@ def test_what_does_not_go_together_is_refused_before_any_work(
     ({'model.vocab_size': 339, 'data.vocab_size': 340}, r'model\.vocab_size'),
   ):
     with pytest.raises(UserError, match=message):
-      loop.run(with_overrides(config, overrides), tmp_path / 'run')
+      loop.run(
+        with_overrides(config, overrides),
+        tmp_path / 'run',
+        devices=jax.devices()[:1],
+      )
   assert not (tmp_path / 'run').exists()
