@@ -5,6 +5,7 @@ documents, in records of at most `_RECORD` tokens of one document: a few words
 of a long book are read without the book.
 """
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -25,7 +26,7 @@ _RECORD = 4096  # tokens
 # compression to be worth its time.
 _WRITER = 'group_size:1,uncompressed'
 _READER = 'readahead_buffer_size:0'
-_CHUNK_DOCUMENTS, _CHUNK_BYTES = 512, 2**21  # encoded together, at most
+_CHUNK_DOCUMENTS, _CHUNK_BYTES = 4096, 2**22  # encoded together, at most
 _OPEN_SHARDS = 16
 
 
@@ -131,15 +132,14 @@ def write_shard(
   lengths: list[int] = []
   num_bytes = 0
   writer = array_record_module.ArrayRecordWriter(str(folder / _TOKENS), _WRITER)
-  separator = np.array([tokenizer.separator_id], dtype)
   for encoded, pieces in _encoded(texts, tokenizer):
-    for text, piece in zip(encoded, pieces, strict=True):
+    for text in encoded:
       content.update(len(text).to_bytes(8, 'big') + text)
       num_bytes += len(text)
-      document = np.concatenate([separator, piece.astype(dtype)])
-      lengths.append(len(document))
-      for start in range(0, len(document), _RECORD):
-        writer.write(document[start : start + _RECORD].tobytes())
+    own, records = _records(pieces, tokenizer.separator_id, dtype)
+    for record in records:
+      writer.write(record)
+    lengths += own
     tell(len(pieces))
   writer.close()
   np.save(folder / _LENGTHS, np.array(lengths, np.int32))
@@ -169,20 +169,45 @@ def id_type(tokenizer: Tokenizer) -> str:
   return 'uint16' if tokenizer.vocab_size <= 2**16 else 'uint32'
 
 
+def _records(
+  pieces: Sequence[np.ndarray], separator_id: int, dtype: str
+) -> tuple[list[int], list[bytes]]:
+  """Lengths of documents with their separators, and their records."""
+  lengths = [len(piece) + 1 for piece in pieces]
+  flat = np.full(sum(lengths), separator_id, dtype)
+  size = flat.itemsize
+  bounds = []
+  end = 0
+  for piece, length in zip(pieces, lengths, strict=True):
+    start, end = end, end + length
+    flat[start + 1 : end] = piece
+    bounds += [
+      (place * size, min(place + _RECORD, end) * size)
+      for place in range(start, end, _RECORD)
+    ]
+  content = flat.tobytes()
+  return lengths, [content[start:stop] for start, stop in bounds]
+
+
 def _encoded(
   texts: Iterable[str], tokenizer: Tokenizer
 ) -> Iterator[tuple[list[bytes], list[np.ndarray]]]:
-  """(UTF-8, ids) of chunks of texts; one chunk is encoded ahead."""
-  with futures.ThreadPoolExecutor(max_workers=1) as pool:
-    waiting: tuple[list[bytes], futures.Future] | None = None
+  """(UTF-8, ids) of chunks of texts; some chunks are encoded ahead.
+
+  Two at a time: one is in the library, which takes all cores and lets Python
+  go, while the ids of the other become arrays.
+  """
+  waiting: collections.deque[tuple[list[str], futures.Future]] = (
+    collections.deque()
+  )
+  with futures.ThreadPoolExecutor(max_workers=2) as pool:
     for chunk in _chunks(texts):
-      begun = pool.submit(tokenizer.encode_batch, chunk)
-      encoded = [text.encode() for text in chunk]
-      if waiting is not None:
-        yield waiting[0], waiting[1].result()
-      waiting = encoded, begun
-    if waiting is not None:
-      yield waiting[0], waiting[1].result()
+      waiting.append((chunk, pool.submit(tokenizer.encode_batch, chunk)))
+      if len(waiting) > 2:
+        first, begun = waiting.popleft()
+        yield [text.encode() for text in first], begun.result()
+    for first, begun in waiting:
+      yield [text.encode() for text in first], begun.result()
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

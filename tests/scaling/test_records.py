@@ -71,6 +71,14 @@ def test_write_refuses_a_number_no_measurement_has(tmp_path, record):
   assert not path.exists()
 
 
+def test_records_of_before_there_were_interventions_are_read(tmp_path, record):
+  path = tmp_path / 'records.jsonl'
+  tree = dataclasses.asdict(record)
+  del tree['interventions']
+  path.write_text(json.dumps(tree) + '\n')
+  assert records.read_records(path) == [record]
+
+
 def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(UserError, match='no such file'):
     records.read_records(tmp_path / 'none.csv')

@@ -380,6 +380,9 @@ def test_laws_noise_text_finetuning_and_environment_are_told(made, whole):
   assert f'{100 * np.std(np.log(losses), ddof=1):.2f}% of the loss' in text
   for said in (
     '27,067',
+    'decontaminate',
+    '1,896',
+    'Build call-back mechanism',
     'tfds:python_docs/docstrings',
     'aabd1fdda0c24442',
     'stdlib',

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import shutil
 
 import pytest
 
 from configs import study as studies
 from configs.errors import UserError
 from configs.tree import with_overrides
+from data.corpus import prepare
 from scaling import register
 from scaling.records import read_records
 from study import forecasts, ladder, measure
@@ -17,11 +19,25 @@ from train import checkpoint, workdir
 
 
 @pytest.fixture(scope='module')
-def tiny_study(data_overrides):
+def leaky_text(text_dir, tmp_path_factory):
+  """The small text, and half of its lines once more: in any of the splits."""
+  folder = tmp_path_factory.mktemp('leaky')
+  lines = []
+  for path in sorted(text_dir.glob('*.jsonl')):
+    shutil.copy(path, folder)
+    lines += path.read_text().splitlines(keepends=True)
+  (folder / 'again.jsonl').write_text(''.join(lines[::2]))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def tiny_study(data_overrides, leaky_text):
   return with_overrides(
     studies.get_config(),
     {f'pretrain.{key}': value for key, value in data_overrides.items()}
     | {
+      'pretrain.data.source': f'files:{leaky_text}/*.jsonl',
+      'pretrain.data.interventions.canaries': 2,
       'pretrain.data.sequence_length': 64,
       'pretrain.data.batch_size': 8,
       'pretrain.model.vocab_size': 320,
@@ -62,6 +78,25 @@ def test_every_rung_is_trained_scored_and_noted(tiny_study, finished):
     assert workdir.read_done(finished / measure.RUNS / rung.name)
     metrics = {r.metric for r in records if r.run == rung.name}
     assert {'loss', 'bits_per_byte', 'acc', 'acc_mutual_info'} <= metrics
+
+
+def test_what_training_has_is_measured_on_by_no_run(tiny_study, finished):
+  corpus = json.loads((finished / studies_run.ENVIRONMENT).read_text())[
+    'corpus'
+  ]
+  told = {report['split']: report for report in corpus['filters']}
+  page = (finished / 'report.html').read_text()
+  prepared = prepare(ladder.data_config(study_config(tiny_study)))
+  train = {row['text'] for row in prepared.documents('train')}
+  for split in ('validation', 'test'):
+    left = prepared.documents(split)
+    assert told[split]['filter'] == 'decontaminate'
+    assert told[split]['before'] > told[split]['after'] == len(left)
+    assert not train & {row['text'] for row in left}
+    assert f'<td>{told[split]["before"]}</td>' in page
+  records = read_records(finished / studies_run.RECORDS)
+  assert {record.interventions for record in records} == {'canaries=2'}
+  assert 'The random number is' in page
 
 
 def test_the_forecast_is_older_than_the_run_it_predicts(tiny_study, finished):
