@@ -73,7 +73,8 @@ def get_config(size: str | None = None) -> ConfigDict:
   filters.scrub = False  # personal data is replaced by what it is: <EMAIL>
   filters.quality = ()  # rules of data/audit/quality.py that train must pass
 
-  change = data.interventions = ConfigDict()  # of train, for controlled studies
+  # of train, for controlled studies; of a mixture, of its first source
+  change = data.interventions = ConfigDict()
   change.seed = 0
   change.duplicate_share = 0.0  # of documents that are repeated
   change.duplicate_times = 1  # how often each of them is there

@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import process
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def prepare(config: DataConfig) -> Corpus:
     UserError: a source that is missing, empty or unreadable; a tokenizer that
       is, or that cannot encode the text.
   """
+  _check_main_guard(config)
   path = cache.root(config.cache_dir) / 'corpora' / _key(config)
   if not (path / cache.META).exists():
     with cache.locked(path):
@@ -96,7 +98,6 @@ def prepare(config: DataConfig) -> Corpus:
 
 def _key(config: DataConfig) -> str:
   """Digest of all that decides what is prepared."""
-  specs = sources.parse(config.source)
   special = special_tokens(config)
   named = config.tokenizer
   if named not in TRAINED_TOKENIZERS:
@@ -104,9 +105,7 @@ def _key(config: DataConfig) -> str:
   return tree.digest(
     [
       _VERSION,
-      [sources.identity(spec, config.cache_dir) for spec in specs],
-      dataclasses.asdict(config.filters),
-      dataclasses.asdict(config.interventions),
+      documents.identity(config),
       [named, config.vocab_size if config.tokenizer == 'bpe' else 0],
       special,
     ]
@@ -240,10 +239,12 @@ def _write_shards(
     for job in _jobs(path, source, split, part[split])
   ]
   left = [job for job in jobs if not (job.folder / cache.META).exists()]
-  done = sum(job.stop - job.start for job in jobs if job not in left)
+  total, missing = (
+    sum(j.stop - j.start for j in some) for some in (jobs, left)
+  )
   with tqdm.tqdm(
-    total=sum(job.stop - job.start for job in jobs),
-    initial=done,
+    total=total,
+    initial=total - missing,
     desc='tokenizing',
     unit=' documents',
   ) as bar:
@@ -257,8 +258,29 @@ def _write_shards(
     ) as pool:
       begun = {pool.submit(_write_alone, job, config): job for job in left}
       for future in concurrent.futures.as_completed(begun):
-        future.result()
+        _result(future)
         bar.update(begun[future].stop - begun[future].start)
+
+
+def _result(future: concurrent.futures.Future) -> None:
+  try:
+    future.result()
+  except process.BrokenProcessPool as error:
+    raise UserError(
+      'a process that prepared text was killed, perhaps for want of memory: '
+      'lower data.num_workers and run the command again, which keeps what is '
+      'done'
+    ) from error
+
+
+def _check_main_guard(config: DataConfig) -> None:
+  """A script that is imported by its own worker would wait for itself."""
+  imported = getattr(multiprocessing.current_process(), '_inheriting', False)
+  if config.num_workers and imported:
+    raise UserError(
+      f'data.num_workers = {config.num_workers}: processes import the script '
+      "that starts them; put what it does under if __name__ == '__main__':"
+    )
 
 
 def _jobs(

@@ -1,6 +1,7 @@
 """The documents of a config: sources, filtered and then changed."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 from configs import tree
 from data import cache, filters, interventions, sources
 from data.config import DataConfig
+from data.interventions import InterventionConfig
 from data.rows import Row
 from data.splits import SPLITS
 
-_VERSION = 1  # of what filters do
+_VERSION = 1  # of what filters and interventions do
 _KEPT = 'kept.npz'
 
 Splits = Mapping[str, Sequence[Row]]
@@ -41,14 +43,37 @@ def open_documents(config: DataConfig) -> list[Splits]:
 
 
 def describe_interventions(config: DataConfig) -> list[dict[str, Any]]:
-  """What was changed in the train split of each source; empty if nothing."""
+  """What was changed in the train split; empty if nothing."""
   return [record for _, record in _changed(config) if record['digest']]
+
+
+def identity(config: DataConfig) -> str:
+  """Digest of all that decides which documents there are, and their text."""
+  return tree.digest(
+    [
+      _VERSION,
+      _folder(config).name,
+      dataclasses.asdict(config.interventions),
+    ]
+  )
 
 
 def _changed(config: DataConfig) -> list[tuple[Splits, dict[str, Any]]]:
   filter_documents(config)
+  return _open(config, _folder(config))
+
+
+@functools.lru_cache(maxsize=2)
+def _open(
+  config: DataConfig, folder: Path
+) -> list[tuple[Splits, dict[str, Any]]]:
+  """Of each source its documents, and what was changed in them.
+
+  Opened once in a process, as changes may have to read all documents; the name
+  of `folder` follows from what the sources hold.
+  """
   found: list[tuple[Splits, dict[str, Any]]] = []
-  with np.load(_folder(config) / _KEPT) as kept:
+  with np.load(folder / _KEPT) as kept:
     for source, raw in enumerate(_raw(config)):
       splits = {
         split: filters.keep(
@@ -56,7 +81,9 @@ def _changed(config: DataConfig) -> list[tuple[Splits, dict[str, Any]]]:
         )
         for split in SPLITS
       }
-      train, record = interventions.apply(config.interventions, splits['train'])
+      # What is changed on purpose is changed in one place: the first source.
+      change = InterventionConfig() if source else config.interventions
+      train, record = interventions.apply(change, splits['train'])
       found.append(({**splits, 'train': train}, record))
   return found
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from configs.errors import choose
+from data.audit.quality import failed_rules
 from data.config import FilterConfig
 from data.contamination import KINDS, find_contamination
 from data.duplicates import exact_duplicates, near_duplicates
@@ -67,7 +67,7 @@ def run(
     filter did. Scrubbing is not done here but by `keep`.
 
   Raises:
-    UserError: a rule that there is not, or an extra that is missing.
+    UserError: an extra that is missing.
   """
   kept = _Kept(raw)
   reports = []
@@ -166,10 +166,6 @@ class _Kept:
 
 
 def _by_quality(rules: Sequence[str], kept: _Kept) -> Report:
-  from data.audit.quality import RULES, failed_rules  # of an extra
-
-  for rule in rules:
-    choose('data.filters.quality', rule, RULES)
   failed: collections.Counter[str] = collections.Counter()
   gone = []
   for text in kept.texts(TRAIN, 'quality'):

@@ -7,6 +7,7 @@ the order of the rows is that of `data.order`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from data.tokens import Shard, TokenStore
 
 _TOGETHER = 16_384  # pieces that are laid out at a time
 _FILE = 'plan.npz'
+_VERSION = 1  # of how plans are made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +103,11 @@ def make_plan(
 class FitRows:
   """The endless sequence of rows that training reads, by index.
 
-  As `data.packing.SplitRows`; nothing of the text is dropped but what is less
-  than a batch at the end of an epoch, and rows are not quite full.
+  As `data.packing.SplitRows`, but no text is dropped, and rows are not quite
+  full.
 
   Attributes:
-    rows_per_epoch: a multiple of the batch size.
+    rows_per_epoch: all rows of the plans.
   """
 
   def __init__(
@@ -136,9 +138,11 @@ class FitRows:
     self._plans = plans
     self._static = static
     rows_K = np.array([len(plan.ends_R) for plan in plans])
-    self._order = EpochOrder(rows_K, batch_size, seed)
+    # Rows hold the same text in every epoch: were some cut off for the batch's
+    # sake, always the same text would be lost. A batch may span two epochs.
+    self._order = EpochOrder(rows_K, 1, seed)
     self.rows_per_epoch = self._order.rows_per_epoch
-    if self.rows_per_epoch < 1:
+    if self.rows_per_epoch < batch_size:
       raise UserError(
         f'data.batch_size = {batch_size}: the text fills only {rows_K.sum()} '
         'rows: lower it, or give more text'
@@ -174,9 +178,12 @@ class FitRows:
 class OrderedFitRows:
   """The planned rows in order, for evaluation; the same in every pass."""
 
-  def __init__(self, store: TokenStore, recipe: Recipe, plans: Sequence[Plan]):
+  def __init__(
+    self, store: TokenStore, recipe: Recipe, plans: Sequence[Plan], seed: int
+  ):
     self._store = store
     self._recipe = recipe
+    self._seed = seed
     self._plans = plans
     self._ends_K = np.cumsum([len(plan.ends_R) for plan in plans])
 
@@ -198,7 +205,7 @@ class OrderedFitRows:
           self._plans[shard],
           int(index - start),
           self._recipe,
-          (0, 0, 4, int(shard), int(index - start)),
+          (self._seed, 0, 4, int(shard), int(index - start)),
         )
     return batch
 
@@ -210,8 +217,8 @@ def load_plans(
   name: Any,
   folder: Path,
   documents_K: Sequence[np.ndarray] | None = None,
-) -> list[Plan]:
-  """The plan of each shard, made once.
+) -> Sequence[Plan]:
+  """The plan of each shard, made once; those used last stay in memory.
 
   Args:
     store: of a split.
@@ -222,8 +229,8 @@ def load_plans(
     documents_K: of each shard, the documents that are used; by default all.
   """
   shape = dataclasses.asdict(recipe.shape) | {'batch_size': 0}
-  key = digest([name, shape, recipe.piece_length, seed])
-  plans = []
+  key = digest([_VERSION, name, shape, recipe.piece_length, seed])
+  paths = []
   for number in range(len(store.folders)):
 
     def build(partial: Path, number: int = number) -> dict[str, Any]:
@@ -237,9 +244,27 @@ def load_plans(
 
     path = folder / f'{key}-{number:05d}'
     cache.build_once(path, build)
-    with np.load(path / _FILE) as arrays:
-      plans.append(Plan(**arrays))
-  return plans
+    paths.append(path / _FILE)
+  return _Plans(paths)
+
+
+class _Plans(Sequence[Plan]):
+  """Plans on disk."""
+
+  def __init__(self, paths: Sequence[Path]):
+    self._paths = paths
+
+  def __len__(self) -> int:
+    return len(self._paths)
+
+  def __getitem__(self, number: Any) -> Any:
+    return _read_plan(self._paths[number])
+
+
+@functools.lru_cache(maxsize=32)
+def _read_plan(path: Path) -> Plan:
+  with np.load(path) as arrays:
+    return Plan(**arrays)
 
 
 def _fill(

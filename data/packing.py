@@ -134,9 +134,10 @@ class OrderedSplitRows:
   draws is the same in every pass.
   """
 
-  def __init__(self, store: TokenStore, recipe: Recipe):
+  def __init__(self, store: TokenStore, recipe: Recipe, seed: int):
     self._store = store
     self._recipe = recipe
+    self._seed = seed
     targets_K = np.array(store.num_tokens_K) - 1
     self._ends_K = np.cumsum(-(-targets_K // recipe.shape.length))
 
@@ -163,7 +164,7 @@ class OrderedSplitRows:
         stream,
         indices[chosen] - start,
         self._recipe,
-        [(0, 0, 4, int(index)) for index in indices[chosen]],
+        [(self._seed, 0, 4, int(index)) for index in indices[chosen]],
       )
     return batch
 

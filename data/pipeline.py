@@ -16,6 +16,7 @@ from data.fitting import FitRows, OrderedFitRows, Plan, load_plans
 from data.mixture import MixtureConfig, Schedule
 from data.packing import OrderedSplitRows, SplitRows
 from data.recipe import Recipe
+from data.splits import stable_hash
 from data.subset import nested_subset
 from data.tokens import TokenStore
 
@@ -134,11 +135,6 @@ def train_rows(
   """
   stores = corpus.stores['train']
   mixed = len(stores) > 1 or config.mixture != MixtureConfig()
-  if config.unique_tokens and len(stores) > 1:
-    raise UserError(
-      f'data.unique_tokens = {config.unique_tokens}: is of a single source; of '
-      'a mixture, cap the epochs (data.mixture.max_epochs)'
-    )
   batch_size = 1 if mixed else config.batch_size
   parts = [
     _rows(corpus, store, source, config, recipe, batch_size)
@@ -149,7 +145,7 @@ def train_rows(
   schedule = Schedule(
     config.mixture,
     [part.rows_per_epoch for part in parts],
-    recipe.shape.length + recipe.shape.source_length,
+    config.sequence_length,
     [store.num_tokens for store in stores],
     config.seed,
   )
@@ -200,18 +196,14 @@ def eval_batches(
   Args:
     corpus: that holds the split.
     split: 'train', 'validation' or 'test'.
-    config: its packing and seed are used.
+    config: its packing is used.
     recipe: what a row is made of.
     batch_size: rows over all processes.
     num_sequences: this many rows, evenly spread over the split; 0 = all.
     own: of each batch, those rows that this process feeds.
   """
   parts = [
-    OrderedSplitRows(store, recipe)
-    if config.packing == 'split'
-    else OrderedFitRows(
-      store, recipe, _plans(corpus, store, split, source, config, recipe)
-    )
+    _ordered(corpus, store, split, source, config, recipe)
     for source, store in enumerate(corpus.stores[split])
   ]
   ends = np.cumsum([len(part) for part in parts])
@@ -239,35 +231,57 @@ def _rows(
   recipe: Recipe,
   batch_size: int,
 ) -> TrainRows:
+  seed = _seed_of(config.seed, source)
   documents_K = None
   if config.unique_tokens:
     documents_K = _subset(store, config.unique_tokens, config.seed)
   if config.packing == 'split':
-    return SplitRows(store, recipe, batch_size, config.seed, documents_K)
-  plans = _plans(corpus, store, 'train', source, config, recipe, documents_K)
+    return SplitRows(store, recipe, batch_size, seed, documents_K)
+  name = ['train', source, config.unique_tokens, config.seed]
+  plans = _plans(corpus, store, name, seed, config, recipe, documents_K)
   return FitRows(
-    store, recipe, batch_size, config.seed, plans, config.objective.static
+    store, recipe, batch_size, seed, plans, config.objective.static
   )
 
 
-def _plans(
+def _ordered(
   corpus: Corpus,
   store: TokenStore,
   split: str,
   source: int,
   config: DataConfig,
   recipe: Recipe,
+) -> OrderedSplitRows | OrderedFitRows:
+  """Rows for evaluation: the same whatever seed a run has."""
+  seed = _seed_of(0, source)
+  if config.packing == 'split':
+    return OrderedSplitRows(store, recipe, seed)
+  plans = _plans(corpus, store, [split, source], seed, config, recipe)
+  return OrderedFitRows(store, recipe, plans, seed)
+
+
+def _plans(
+  corpus: Corpus,
+  store: TokenStore,
+  name: Sequence[Any],
+  seed: int,
+  config: DataConfig,
+  recipe: Recipe,
   documents_K: Sequence[np.ndarray] | None = None,
-) -> list[Plan]:
-  unique = config.unique_tokens if documents_K is not None else 0
+) -> Sequence[Plan]:
   return load_plans(
     store,
     recipe,
-    config.seed,
-    [split, source, unique, dataclasses.asdict(config.objective)],
+    seed,
+    [*name, dataclasses.asdict(config.objective)],
     corpus.folder / 'plans',
     documents_K,
   )
+
+
+def _seed_of(seed: int, source: int) -> int:
+  """Of a source: what is drawn for its rows is no other source's."""
+  return stable_hash(f'{seed} {source}') if source else seed
 
 
 def _subset(store: TokenStore, num_tokens: int, seed: int) -> list[np.ndarray]:

@@ -53,12 +53,6 @@ def make_recipe(
   objective = objectives.make(
     config.objective, architecture, vocabulary(tokenizer), start_id
   )
-  if config.packing == 'split' and not objective.keeps_length:
-    raise UserError(
-      f"data.packing = 'split': data.objective.kind = "
-      f'{config.objective.kind!r} changes the length of a text; use '
-      "data.packing = 'fit'"
-    )
   length, encodes = config.sequence_length, architecture == 'encoder_decoder'
   if not encodes and config.target_length:
     raise UserError(

@@ -27,7 +27,7 @@ _RECORD = 4096  # tokens
 _WRITER = 'group_size:1,uncompressed'
 _READER = 'readahead_buffer_size:0'
 _CHUNK_DOCUMENTS, _CHUNK_BYTES = 4096, 2**22  # encoded together, at most
-_OPEN_SHARDS = 16
+_OPEN_SHARDS = 16  # of each store
 
 
 class Shard:
@@ -95,7 +95,18 @@ class TokenStore:
 
   def shard(self, number: int) -> Shard:
     """A shard, opened; those used last stay open."""
-    return _open_shard(self.folders[number], self.dtype)
+    return self._opened(number)
+
+  @functools.cached_property
+  def _opened(self) -> Callable[[int], Shard]:
+    def open_shard(number: int) -> Shard:
+      return Shard(self.folders[number], self.dtype)
+
+    return functools.lru_cache(maxsize=_OPEN_SHARDS)(open_shard)
+
+  def __getstate__(self) -> dict[str, Any]:
+    fields = dataclasses.fields(self)  # what is open stays in its process
+    return {field.name: getattr(self, field.name) for field in fields}
 
   def documents(self) -> Iterator[np.ndarray]:
     """The ids of each document, in order."""
@@ -103,11 +114,6 @@ class TokenStore:
       shard = self.shard(number)
       for i, length in enumerate(shard.lengths):
         yield shard.read(np.array([i]), np.array([0]), np.array([length]))
-
-
-@functools.lru_cache(maxsize=_OPEN_SHARDS)
-def _open_shard(folder: Path, dtype: str) -> Shard:
-  return Shard(folder, dtype)
 
 
 def write_shard(

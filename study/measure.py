@@ -9,6 +9,7 @@ from typing import Any
 from configs.files import write_json
 from configs.tree import digest, to_dataclass
 from data.interventions import InterventionConfig
+from data.mixture import MixtureConfig
 from evals.run import evaluate
 from model.counts import (
   FLOPS_CONVENTION,
@@ -89,10 +90,7 @@ def _records(
         params_non_embedding=counts.non_embedding,
         params_active=counts.active,
         tokens=tokens,
-        unique_tokens=min(
-          tokens,
-          run.data.unique_tokens or corpus['splits']['train']['tokens'],
-        ),
+        unique_tokens=_unique_tokens(run, tokens, corpus),
         flops=flops,
         flops_convention=FLOPS_CONVENTION,
         step=run.train.num_steps,
@@ -109,6 +107,19 @@ def _records(
         cost_usd=machine.cost_usd(config.machine, result.seconds),
         interventions=_interventions(run),
       )
+
+
+def _unique_tokens(
+  run: RunConfig, tokens: int, corpus: Mapping[str, Any]
+) -> float | None:
+  """Tokens that were seen once or more; None where it is not that simple."""
+  if run.data.mixture != MixtureConfig() or len(corpus['sources']) > 1:
+    return None  # each source has epochs of its own
+  if run.data.interventions.duplicate_share:
+    return None  # of the copies each counts as one in the text
+  return min(
+    tokens, run.data.unique_tokens or corpus['splits']['train']['tokens']
+  )
 
 
 def _interventions(run: RunConfig) -> str:

@@ -14,6 +14,7 @@ RESUMABLE_KEYS = (
   'mesh.',
   'log.',
   'data.cache_dir',
+  'data.num_workers',
   'model.attention',
   'model.scan_layers',
   'model.remat',

@@ -29,9 +29,9 @@ from train.heldout import heldout_loss, padded_token_bytes
 from train.interrupt import StopRequest, stop_request
 from train.optimizer import learning_rate
 from train.program import Program
-from train.recipes import recipe_of
+from train.recipes import check_objective, recipe_of
 from train.sharding import local_rows, make_mesh, put_batch
-from train.step import TrainState, check_head
+from train.step import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def run(
       is no longer finite.
   """
   run_config = to_dataclass(RunConfig, config)
-  check_head(run_config.model)
+  check_objective(run_config)
   folder = pathlib.Path(workdir_path).absolute()
   tree = workdir.as_json(config.to_dict())
   workdir.check(folder, tree)

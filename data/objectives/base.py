@@ -10,6 +10,7 @@ import numpy as np
 from configs.errors import UserError, choose
 
 KINDS = ('causal', 'prefix', 'masked', 'spans', 'ul2', 'middle')
+KEEP_LENGTH = ('causal', 'masked')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_rules_of_quality():
   assert kept[0]['validation'].tolist() == [0]
   assert report.details == {'gopher_words': 1}
   with pytest.raises(UserError, match=r'data\.filters\.quality'):
-    filters.run(FilterConfig(quality=('nice',)), raw)
+    FilterConfig(quality=('nice',)).validate()
 
 
 def test_a_report_is_plain():

@@ -91,7 +91,7 @@ def _segments(batch, recipe):
 
 
 def test_rows_hold_all_text_once(store, recipe):
-  rows = fitting.OrderedFitRows(store, recipe, _plans(store, recipe))
+  rows = fitting.OrderedFitRows(store, recipe, _plans(store, recipe), 0)
   batch = rows.sequences(np.arange(len(rows)))
   assert {key: value.shape[1] for key, value in batch.items()} == {
     key: shape[1] for key, (shape, _) in recipe.shape.arrays().items()
@@ -126,11 +126,22 @@ def test_an_epoch_is_every_row_once(store, recipe):
       np.testing.assert_array_equal(batch[key], again[key])
 
 
+def test_a_batch_may_span_two_epochs_so_that_none_loses_text(store):
+  recipe = CASES['causal']
+  plans = _plans(store, recipe)
+  total = sum(len(plan.ends_R) for plan in plans)
+  rows = fitting.FitRows(store, recipe, total - 1, 0, plans)
+  assert rows.rows_per_epoch == total
+  both = rows.sequences(np.arange(2 * total))['tokens']
+  for epoch in (both[:total], both[total:]):
+    assert len({row.tobytes() for row in epoch}) == total
+
+
 def test_a_document_ends_with_the_separator_and_goes_on_without(make_store):
   recipe = CASES['causal']
   store = make_store([20])
   plan = fitting.make_plan(store.shard(0).lengths, np.arange(1), recipe, (0, 0))
-  rows = fitting.OrderedFitRows(store, recipe, [plan])
+  rows = fitting.OrderedFitRows(store, recipe, [plan], 0)
   batch = rows.sequences(np.arange(2))
   (document,) = store.documents()
   np.testing.assert_array_equal(batch['tokens'][0], document[:16])

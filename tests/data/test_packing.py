@@ -187,7 +187,7 @@ def test_too_little_text(make_store):
 
 
 def test_evaluation_sees_every_token_once(store, documents):
-  ordered = packing.OrderedSplitRows(store, _recipe(L))
+  ordered = packing.OrderedSplitRows(store, _recipe(L), 0)
   batch = ordered.sequences(np.arange(len(ordered) + 2))
   counted = batch['weights'] == 1
   everything = np.concatenate(documents)
@@ -214,6 +214,6 @@ def test_masks_of_a_row_are_its_own_and_new_in_every_epoch(store, documents):
   plain = _epoch(packing.SplitRows(store, _recipe(L), B, seed=7), 0)
   np.testing.assert_array_equal(plain['tokens'], batch['targets'])
 
-  ordered = packing.OrderedSplitRows(store, recipe)
+  ordered = packing.OrderedSplitRows(store, recipe, 0)
   two = [ordered.sequences(np.arange(len(ordered))) for _ in range(2)]
   np.testing.assert_array_equal(two[0]['tokens'], two[1]['tokens'])

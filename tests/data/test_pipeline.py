@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from configs.errors import UserError
 from data import corpus as corpora
 from data import packing, pipeline
+from data.interventions import InterventionConfig
 from data.mixture import MixtureConfig
 from data.objectives.base import ObjectiveConfig
 from data.recipe import make_recipe
@@ -295,9 +297,72 @@ def test_every_objective_through_the_pipeline(
   np.testing.assert_array_equal(next(state)[TOKENS], next(later)[TOKENS][:4])
 
 
-def test_lengths_change_only_where_rows_are_planned(small_corpus, data_config):
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'objective': ObjectiveConfig(kind='prefix')}, r"data\.packing = 'fit'"),
+    (
+      {'mixture': MixtureConfig(weights=(0.5, 0.5))},
+      r'data\.mixture\.weights = \(0.5, 0.5\): one for each of the 1',
+    ),
+    (
+      {'mixture': MixtureConfig(stages=((0, 1.0), (9, 1.0, 2.0)))},
+      r'data\.mixture\.stages',
+    ),
+    (
+      {
+        'unique_tokens': 9,
+        'interventions': InterventionConfig(duplicate_share=0.5),
+      },
+      'would count as unique',
+    ),
+    ({'source': 'files:a;files:b', 'unique_tokens': 9}, 'single source'),
+  ],
+)
+def test_what_does_not_go_together(data_config, changes, message):
+  with pytest.raises(UserError, match=message):
+    dataclasses.replace(data_config, **changes).validate()
+
+
+def test_sources_draw_numbers_of_their_own(data_config, text_dir, tmp_path):
+  for name in ('a', 'b'):  # the same text twice
+    (tmp_path / name).mkdir()
+    shutil.copy(text_dir / 'kitchen.jsonl', tmp_path / name)
   config = dataclasses.replace(
-    data_config, objective=ObjectiveConfig(kind='prefix')
+    data_config,
+    source=f'files:{tmp_path}/a/*.jsonl;files:{tmp_path}/b/*.jsonl',
+    mixture=MixtureConfig(weights=(1.0, 1.0)),
   )
-  with pytest.raises(UserError, match=r"data\.packing = 'fit'"):
-    make_recipe(config, small_corpus.tokenizer)
+  corpus = corpora.prepare(config)
+  first, second = corpus.stores['train']
+  np.testing.assert_array_equal(
+    np.concatenate(list(first.documents())),
+    np.concatenate(list(second.documents())),
+  )
+  rows = pipeline.train_rows(
+    corpus, config, make_recipe(config, corpus.tokenizer)
+  )
+  one, other = (part.sequences(np.arange(20))[TOKENS] for part in rows._parts)
+  assert (one != other).mean() > 0.5
+
+
+@pytest.mark.parametrize('kind', ['prefix', 'masked'])
+def test_what_is_measured_on_knows_no_seed(data_config, kind):
+  config = dataclasses.replace(
+    data_config,
+    objective=ObjectiveConfig(kind=kind),
+    packing='fit',
+    sequence_length=32,
+    vocab_size=340,
+  )
+  corpus = corpora.prepare(config)
+  recipe = make_recipe(
+    config,
+    corpus.tokenizer,
+    'encoder' if kind == 'masked' else 'encoder_decoder',
+  )
+  one, other = (
+    _evaluated(corpus, dataclasses.replace(config, seed=seed), recipe)
+    for seed in (0, 1)
+  )
+  _assert_equal(one, other)
