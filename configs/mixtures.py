@@ -1,7 +1,7 @@
 """Published mixtures of data sets by name: sources and weights. Plain data.
 
-A name may stand in `data.source` for its sources; its weights go into
-`data.mixture.weights`. Of the layouts, each component is a folder of the
+A name may stand in `data.source` for its sources; its weights count where
+`data.mixture` gives none. Of the layouts, each component is a folder of the
 folder a command runs in, named by what the lines' `meta` calls it, which tells
 apart the lines of the published files. (Those of the Pile are mixed already:
 as they are, they need no weights.)

@@ -56,7 +56,8 @@ def get_config(size: str | None = None) -> ConfigDict:
   objective.middle_rate = 0.5  # middle: share of texts that are rearranged
 
   mixture = data.mixture = ConfigDict()  # of several sources, in their order
-  mixture.weights = ()  # () = by their sizes in tokens
+  # () = those of configs/mixtures.py, or else by their sizes in tokens
+  mixture.weights = ()
   mixture.temperature = 1.0  # weights^(1 / temperature)
   mixture.max_epochs = ()  # of each source; 0 = no cap
   # a curriculum: (tokens seen from which it holds, weight, weight...), ...

@@ -37,6 +37,7 @@ PATTERNS = {
   'cl100k_base': _CL100K,
   'o200k_base': _O200K,
 }
+_RANKS = 2**31  # ids are int32
 _MARKS = ('<|fim_prefix|>', '<|fim_middle|>', '<|fim_suffix|>')
 # What a file of ranks does not hold, of those published under these names.
 _PUBLISHED = {
@@ -148,6 +149,11 @@ def _read_ranks(path: Path) -> dict[bytes, int]:
       raise UserError(
         f'{path}, line {number}: expected a token in base64 and its rank'
       ) from error
+    if not 0 <= int(rank) < _RANKS:
+      raise UserError(
+        f'{path}, line {number}: rank {int(rank)} is none; ranks are from 0 to '
+        f'{_RANKS - 1}'
+      )
   missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
   if missing:
     raise UserError(f'{path} has no token for the byte 0x{missing[0]:02X}')

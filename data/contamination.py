@@ -9,17 +9,33 @@ Suffixes: E texts of one evaluation set, T training texts.
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data.duplicates import digest, normalize
-from data.near_index import MEMORY, THRESHOLD, NearIndex
+from data.near_index import (
+  CANDIDATES,
+  MEMORY,
+  THRESHOLD,
+  Matches,
+  NearIndex,
+  first_equal,
+)
 from data.ngrams import N, NgramIndex, NgramOverlap
-from data.shingles import Chunk, chunks, from_lengths
+from data.shingles import (
+  Chunk,
+  chunks,
+  fingerprints,
+  from_lengths,
+  shingle_sets,
+)
 
 SHARE = 0.7  # of the n-grams of a text: that of PaLM, of 8-grams there
+
+log = logging.getLogger(__name__)
 
 EXACT, NEAR, NGRAM = KINDS = ('exact', 'near', 'ngram')
 
@@ -88,6 +104,9 @@ def find_contamination(
 ) -> tuple[dict[str, Contamination], Leaks]:
   """Compares training texts with every evaluation set, in one pass.
 
+  It warns where near-duplicates may be missed, because so many evaluation
+  texts are much alike (see `near_index.CANDIDATES`).
+
   Args:
     train_texts: read once; 17 bytes of each are held, and not the text.
     evaluations: the texts of each set, by its name.
@@ -115,9 +134,8 @@ def find_contamination(
   for chunk in chunks(train_texts):
     covered_T = ngrams.add(chunk) / chunk.words.lengths_T
     leaks.append(Leaks(exact.add(chunk), near.add(chunk), covered_T))
-  whole = Contamination(
-    exact.found(), near.train, near.jaccard, ngrams.overlap()
-  )
+  near.warn()
+  whole = Contamination(exact.found(), *near.found(), ngrams.overlap())
   sizes = np.array([len(texts) for texts in evaluations.values()], np.int64)
   bounds = itertools.pairwise(from_lengths(sizes))
   return {
@@ -158,23 +176,44 @@ class _Nearest:
 
   def __init__(self, index: NearIndex):
     self._index = index
-    self.train = np.full(len(index), -1)
-    self.jaccard = np.zeros(len(index))
+    self._train = np.full(len(index), -1)
+    self._jaccard = np.zeros(len(index))
 
   def add(self, chunk: Chunk) -> np.ndarray:
     """(T,) float64, similarity of each training text to its nearest, or 0."""
-    found = self._index.query_chunk(chunk)
-    jaccard_T = np.zeros(len(chunk.texts))
-    np.maximum.at(jaccard_T, found.query - chunk.first, found.jaccard)
+    sets = shingle_sets(chunk)
+    texts, first_T = first_equal(fingerprints(sets))
+    jaccard_T = np.zeros(len(sets))
+    for found in self._index.matches(sets.take(texts)):
+      query = texts[found.query]
+      np.maximum.at(jaccard_T, query, found.jaccard)
+      self._keep(Matches(chunk.first + query, found.indexed, found.jaccard))
+    return jaccard_T[first_T]
+
+  def found(self) -> tuple[np.ndarray, np.ndarray]:
+    """Which training text it is, or -1, and its similarity, (E,) each."""
+    first_E = self._index.first_T
+    return self._train[first_E], self._jaccard[first_E]
+
+  def warn(self) -> None:
+    """Tells of what was not compared."""
+    if self._index.num_left_out:
+      log.warning(
+        'near-duplicates between train and evaluation texts: up to %d pairs '
+        'were not compared, since more than %d evaluation texts share a band',
+        self._index.num_left_out,
+        CANDIDATES,
+      )
+
+  def _keep(self, found: Matches) -> None:
     # by evaluation text, the most similar first, and of equals the first read
     order = np.lexsort((found.query, -found.jaccard, found.indexed))
     texts, first = np.unique(found.indexed[order], return_index=True)
     best = order[first]
-    is_nearer = found.jaccard[best] > self.jaccard[texts]
+    is_nearer = found.jaccard[best] > self._jaccard[texts]
     texts, best = texts[is_nearer], best[is_nearer]
-    self.jaccard[texts] = found.jaccard[best]
-    self.train[texts] = found.query[best]
-    return jaccard_T
+    self._jaccard[texts] = found.jaccard[best]
+    self._train[texts] = found.query[best]
 
 
 def _part(whole: Contamination, texts: slice) -> Contamination:

@@ -3,11 +3,11 @@
 Both functions give, for each text, the index of the first one like it, so that
 the texts to keep are those where `first_T == np.arange(len(first_T))`.
 
-Suffixes: T texts, P pairs, Q queues of texts that agree in a band.
+Suffixes: T texts, P pairs of them, Q queues of texts that agree in a band.
 """
 
 import hashlib
-import unicodedata
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,15 +15,22 @@ import numpy as np
 from scipy import sparse
 
 from data.near_index import MEMORY, THRESHOLD, Band, NearIndex
-from data.shingles import from_lengths, jaccard
+from data.shingles import from_lengths, jaccard, nfc
+
+HEADS = 50  # of a queue that a text is compared with in a band, at most
+
+_REMEMBERED = 2**24  # pairs that were compared, at 8 bytes
+
+log = logging.getLogger(__name__)
 
 
 def normalize(text: str) -> str:
   """Unicode's form NFC, with one space for every run of white space.
 
-  White space at both ends goes. Case and punctuation stay.
+  White space at both ends goes. Case and punctuation stay. See `shingles.nfc`
+  for long runs of combining marks.
   """
-  return ' '.join(unicodedata.normalize('NFC', text).split())
+  return ' '.join(nfc(text).split())
 
 
 def digest(text: str) -> bytes:
@@ -62,7 +69,9 @@ def near_duplicates(
 
   A cluster is a connected part of the graph of near-duplicates: two of its
   texts may be linked through others only. `NearIndex` tells what is compared,
-  and how much of it is found.
+  and how much of it is found. Among more than `HEADS` texts that are much alike
+  but below the threshold, some of what is near may be missed: a warning tells
+  of how many texts.
 
   Args:
     texts: read once.
@@ -74,39 +83,97 @@ def near_duplicates(
     UserError: a threshold that is no similarity above 0.
   """
   index = NearIndex(texts, threshold, memory=memory, folder=folder)
-  parent_T = np.arange(len(index))
+  clusters = _Clusters(index)
   for band in index.bands:
-    _link_band(index, band, parent_T)
-  return _roots(parent_T, np.arange(len(index)))
+    clusters.link(band)
+  if clusters.is_cut_T.any():
+    log.warning(
+      'near-duplicates: %d of %d texts were compared with the first %d only of '
+      'those that share a band with them',
+      clusters.is_cut_T.sum(),
+      len(index),
+      HEADS,
+    )
+  return _roots(clusters.parent_T, np.arange(len(index)))
 
 
-def _link_band(index: NearIndex, band: Band, parent_T: np.ndarray) -> None:
-  """Links near-duplicates among texts that agree in a band.
+class _Clusters:
+  """Which texts are linked so far.
 
-  The head of every queue of such texts is compared with all those behind it
-  and leaves, until what is left of the queue is one cluster. So copies of one
-  text, however many, are compared once each and not in all pairs.
+  Attributes:
+    parent_T: (T,) int64, an earlier text of the cluster, or the text itself.
+    is_cut_T: (T,) bool, whether a text had more than `HEADS` before it.
   """
-  is_new_T = np.ones(len(band.keys), bool)
-  is_new_T[1:] = band.keys[1:] != band.keys[:-1]
-  head_Q = np.flatnonzero(is_new_T)
-  end_Q = np.append(head_Q[1:], len(is_new_T))
-  while True:
-    waiting_Q = head_Q + 1 < end_Q
-    head_Q, end_Q = head_Q[waiting_Q], end_Q[waiting_Q]
-    if not len(head_Q):
-      return
-    size_Q = end_Q - head_Q - 1
-    offsets = from_lengths(size_Q)
-    queue_P = np.repeat(np.arange(len(head_Q)), size_Q)
-    place_P = head_Q[queue_P] + 1 + np.arange(offsets[-1]) - offsets[queue_P]
-    a_P, b_P = band.texts[head_Q[queue_P]], band.texts[place_P]
-    apart_P = _roots(parent_T, a_P) != _roots(parent_T, b_P)
-    a_P, b_P = a_P[apart_P], b_P[apart_P]
-    near_P = jaccard(index.sets, a_P, index.sets, b_P) >= index.threshold
-    _link(parent_T, a_P[near_P], b_P[near_P])
-    open_Q = np.unique(queue_P[apart_P])
-    head_Q, end_Q = head_Q[open_Q] + 1, end_Q[open_Q]
+
+  def __init__(self, index: NearIndex):
+    self.parent_T = index.first_T.copy()
+    self.is_cut_T = np.zeros(len(index), bool)
+    self._index = index
+    self._apart = np.zeros(0, np.int64)  # compared and not near, ascending
+
+  def link(self, band: Band) -> None:
+    """Links near-duplicates among texts that agree in a band.
+
+    The head of every queue of such texts is compared with all those behind it
+    and leaves, until what is left of the queue is one cluster, or `HEADS` of
+    them have left.
+    """
+    is_new = np.ones(len(band.keys), bool)
+    is_new[1:] = band.keys[1:] != band.keys[:-1]
+    head_Q = np.flatnonzero(is_new)
+    end_Q = np.append(head_Q[1:], len(is_new))
+    compared = [self._apart]
+    for _ in range(HEADS):
+      waiting_Q = head_Q + 1 < end_Q
+      head_Q, end_Q = head_Q[waiting_Q], end_Q[waiting_Q]
+      if not len(head_Q):
+        break
+      queue_P, place_P = _behind(head_Q, end_Q)
+      a_P, b_P = band.texts[head_Q[queue_P]], band.texts[place_P]
+      roots_P = _roots(self.parent_T, a_P), _roots(self.parent_T, b_P)
+      apart_P = roots_P[0] != roots_P[1]
+      compared.append(self._compare(a_P[apart_P], b_P[apart_P]))
+      open_Q = np.unique(queue_P[apart_P])
+      head_Q, end_Q = head_Q[open_Q] + 1, end_Q[open_Q]
+    _, place_P = _behind(head_Q, end_Q)
+    self.is_cut_T[band.texts[place_P]] = True
+    if len(self._apart) < _REMEMBERED:
+      self._apart = np.sort(np.concatenate(compared))
+
+  def _compare(self, a_P: np.ndarray, b_P: np.ndarray) -> np.ndarray:
+    """Links pairs that are near; returns the others as a * T + b.
+
+    Those that an earlier band had are left out.
+    """
+    sets = self._index.sets
+    pairs_P = a_P * len(sets) + b_P
+    is_new_P = ~_contains(self._apart, pairs_P)
+    a_P, b_P, pairs_P = a_P[is_new_P], b_P[is_new_P], pairs_P[is_new_P]
+    near_P = jaccard(sets, a_P, sets, b_P) >= self._index.threshold
+    _link(self.parent_T, a_P[near_P], b_P[near_P])
+    return pairs_P[~near_P]
+
+
+def _behind(
+  head_Q: np.ndarray, end_Q: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """The queue and the place of all that are behind the heads, (P,) each."""
+  size_Q = end_Q - head_Q - 1
+  offsets = from_lengths(size_Q)
+  queue_P = np.repeat(np.arange(len(head_Q)), size_Q)
+  return (
+    queue_P,
+    head_Q[queue_P] + 1 + np.arange(offsets[-1]) - offsets[queue_P],
+  )
+
+
+def _contains(ascending: np.ndarray, values_P: np.ndarray) -> np.ndarray:
+  """(P,) bool, which of the values there are."""
+  if not len(ascending):
+    return np.zeros(len(values_P), bool)
+  places_P = np.searchsorted(ascending, values_P)
+  places_P[places_P == len(ascending)] = 0
+  return ascending[places_P] == values_P
 
 
 def _roots(parent_T: np.ndarray, texts_P: np.ndarray) -> np.ndarray:

@@ -84,16 +84,21 @@ def find(name: str, pattern: str = '') -> list[TextFile]:
       paths then count.
 
   Raises:
-    UserError: no file, or a file system that is missing or out of reach.
+    UserError: no file, one whose name is not UTF-8, or a file system that is
+      missing or out of reach.
   """
   whole = f'{name.rstrip("/")}/{pattern}' if pattern else name
   base = f'{name.rstrip("/")}/*' if pattern else name
+  if '\0' in whole:
+    raise UserError(f'{f"files:{whole}"!r}: no path has a NUL; take it out')
   if '://' in whole:
     found = _find_remote(whole, base)
   else:
     found = _find_local(whole, base)
   if not found:
     raise UserError(f'files:{whole} matches no file')
+  for file in found:
+    _check_name(file.path)
   return found
 
 
@@ -130,10 +135,7 @@ def local_copy(file: TextFile, cache_dir: str) -> Path:
   """
   if file.filesystem is None and not file.compression:
     return Path(file.path)
-  if file.filesystem is None:
-    version = _signature(file.path)[:3]
-  else:
-    version = [file.path, _remote_version(file)]
+  version = [file.path, fingerprint(file, cache_dir)]
   folder = cache.root(cache_dir) / 'files' / tree.digest(version)
   try:
     cache.build_once(folder, lambda partial: _fetch(file, partial))
@@ -239,6 +241,13 @@ def _suffixes(path: str) -> tuple[str, str]:
   if suffix in _COMPRESSIONS:
     return os.path.splitext(stem)[1], _COMPRESSIONS[suffix]
   return suffix, ''
+
+
+def _check_name(path: str) -> None:
+  try:
+    path.encode()
+  except UnicodeEncodeError as error:  # Python has surrogates for such bytes
+    raise UserError(f'the name {path!a} is not UTF-8; rename it') from error
 
 
 def _stat(path: str) -> os.stat_result:

@@ -376,6 +376,8 @@ def _check_columns(schema: pa.Schema, fields: Sequence[str], path: str) -> None:
         f'{path} has no column {field!r}; it has {_names(schema.names)}: name '
         'one by |text=FIELD'
       )
+    if schema.names.count(field) > 1:
+      raise UserError(f'{path} has two columns {field!r}; rename one')
     kind = schema.field(field).type
     if pa.types.is_dictionary(kind):
       kind = kind.value_type

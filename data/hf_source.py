@@ -157,11 +157,31 @@ def _load(spec: SourceSpec, cache_dir: str) -> dict[str, Any]:
   try:
     loaded = library.load_from_disk(str(folder))
   except Exception as error:  # of the library, of Arrow, of JSON
+    if empty := _without_rows(folder):
+      raise UserError(
+        f'hf:{spec.name}: {empty} is empty; save the data set without it'
+      ) from error
     raise UserError(
       f'hf:{spec.name}: {folder} is not what datasets.save_to_disk writes '
       f'({fetch.one_line(error)}); text files are read by files:GLOB'
     ) from error
-  return dict(loaded) if isinstance(loaded, dict) else {'train': loaded}
+  found = loaded if isinstance(loaded, dict) else {'train': loaded}
+  if not found:
+    raise UserError(f'hf:{spec.name}: {folder} is a data set without a split')
+  # a format that was set, such as pandas, or some columns, is saved too
+  return {name: dataset.with_format(None) for name, dataset in found.items()}
+
+
+def _without_rows(folder: Path) -> str:
+  """The folder of a split that was saved without rows; '' if none was."""
+  for path in sorted(folder.glob('**/state.json')):
+    try:
+      state = json.loads(path.read_text())
+    except ValueError:
+      continue
+    if isinstance(state, dict) and state.get('_data_files') == []:
+      return str(path.parent)
+  return ''
 
 
 def _bring(name: str, partial: Path) -> dict[str, Any]:

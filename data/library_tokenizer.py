@@ -81,10 +81,12 @@ class LibraryTokenizer:
     self.digest = digest(self.to_json())
 
   def _describe(self) -> None:
+    # as the library writes it: files of older layouts lack some of the keys
+    tree = json.loads(self._library.to_str())
     vocabulary = self._library.get_vocab()
     self.vocab_size = max(vocabulary.values()) + 1
     self.separator_id = vocabulary[self._separator]
-    self.unknown_id = _unknown_id(self._tree['model'], vocabulary)
+    self.unknown_id = _unknown_id(tree['model'], vocabulary)
     self.start_id = self._own_start()
     added = self._library.get_added_tokens_decoder()
     special = {index for index, token in added.items() if token.special}
@@ -92,7 +94,7 @@ class LibraryTokenizer:
       **{added[index].content: index for index in sorted(special)},
       self._separator: self.separator_id,
     }
-    text_of = _reader(self._tree)
+    text_of = _reader(tree)
     silent = {*self.special_tokens.values(), self.unknown_id}
     texts = {
       index: token.encode() if index in added else text_of(token)
@@ -101,7 +103,7 @@ class LibraryTokenizer:
     }
     self.token_bytes = sizes(texts, self.vocab_size)
     self.special_ids = np.flatnonzero(self.token_bytes == 0).astype(np.int32)
-    begins = _word_rule(self._tree['model'])
+    begins = _word_rule(tree['model'])
     self.starts_word = np.ones(self.vocab_size, bool)
     for token, index in vocabulary.items():
       if index in texts:

@@ -9,6 +9,7 @@ import numpy as np
 from absl import flags
 
 from configs.errors import UserError
+from data import sources
 from data.batch import Batch
 from data.config import DataConfig
 from data.corpus import Corpus
@@ -142,8 +143,12 @@ def train_rows(
   ]
   if not mixed:
     return parts[0]
+  mixture = config.mixture
+  if not mixture.weights and not mixture.stages:
+    published = sources.published_weights(config.source)
+    mixture = dataclasses.replace(mixture, weights=published)
   schedule = Schedule(
-    config.mixture,
+    mixture,
     [part.rows_per_epoch for part in parts],
     config.sequence_length,
     [store.num_tokens for store in stores],

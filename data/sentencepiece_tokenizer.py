@@ -114,6 +114,8 @@ def _open(model: bytes) -> Any:
       'a SentencePiece model needs the extra sentencepiece: run '
       '`pip install -e .[sentencepiece]`'
     ) from error
+  if not model:  # which the library takes for none given
+    raise UserError('this is no SentencePiece model: it is empty')
   try:
     return sentencepiece.SentencePieceProcessor(model_proto=model)
   except RuntimeError as error:

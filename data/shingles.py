@@ -23,6 +23,9 @@ import numpy as np
 SHINGLE = 5  # words, for near-duplicates
 
 _WORD = re.compile(r'\w+')
+_MARKS = 30  # in a row, at most
+# all combining marks are among what this matches; see `nfc`
+_LONG_RUN = re.compile(rf'[^\x00-\u02ff\w\s]{{{_MARKS + 1},}}')
 _CHUNK = 2**19  # characters hashed together: what follows stays in the cache
 _MEMO = 2**18  # words whose hashes are remembered, some 50 MB
 _PAIRED = 2**20  # shingles of pairs compared together
@@ -70,6 +73,18 @@ class Chunk:
   first: int
   texts: Sequence[str]
   words: Ragged
+
+
+def nfc(text: str) -> str:
+  """Unicode's form NFC, in a time that grows with the text only.
+
+  The time of NFC grows with the square of a run of combining marks. So one of
+  more than 30 is cut first, by U+034F after every 30 of them (UAX #15, section
+  13, "Stream-Safe Text Format"); no language has such runs.
+  """
+  if text.isascii():
+    return text
+  return unicodedata.normalize('NFC', _LONG_RUN.sub(_cut_marks, text))
 
 
 def words(text: str) -> list[str]:
@@ -137,22 +152,32 @@ def shingle_sets(chunk: Chunk) -> Ragged:
   return Ragged(values_G[is_new_G], from_lengths(lengths_T))
 
 
+def fingerprints(sets: Ragged) -> np.ndarray:
+  """A hash of each set, (T,) uint64: the sum of its mixed members."""
+  return np.add.reduceat(mix(sets.values), sets.offsets[:-1])
+
+
 def jaccard(
   a: Ragged, index_a_P: np.ndarray, b: Ragged, index_b_P: np.ndarray
 ) -> np.ndarray:
   """|A & B| / |A | B| of the shingle sets of each pair, (P,) float64."""
   found_P = np.empty(len(index_a_P))
   sizes_P = _lengths(a, index_a_P) + _lengths(b, index_b_P)
+  for block in blocks(sizes_P, _PAIRED):
+    common_P = _num_common(a, index_a_P[block], b, index_b_P[block])
+    found_P[block] = common_P / (sizes_P[block] - common_P)
+  return found_P
+
+
+def blocks(sizes_P: np.ndarray, limit: int) -> Iterator[slice]:
+  """Parts of what has these sizes, each of `limit` in all or of one item."""
   ends_P = np.cumsum(sizes_P)
   begin = 0
-  while begin < len(found_P):
-    limit = ends_P[begin] - sizes_P[begin] + _PAIRED
-    end = max(begin + 1, int(np.searchsorted(ends_P, limit, 'right')))
-    block = slice(begin, end)
-    common_P = _num_common(a.take(index_a_P[block]), b.take(index_b_P[block]))
-    found_P[block] = common_P / (sizes_P[block] - common_P)
+  while begin < len(ends_P):
+    most = ends_P[begin] - sizes_P[begin] + limit
+    end = max(begin + 1, int(np.searchsorted(ends_P, most, 'right')))
+    yield slice(begin, end)
     begin = end
-  return found_P
 
 
 def from_lengths(lengths_T: np.ndarray) -> np.ndarray:
@@ -184,7 +209,19 @@ def _hash(text: str) -> int:
 
 
 def _fold(text: str) -> str:
-  return unicodedata.normalize('NFC', text).lower()
+  return nfc(text).lower()
+
+
+def _cut_marks(run: re.Match[str]) -> str:
+  parts = []
+  marks = 0
+  for char in run[0]:
+    marks = marks + 1 if unicodedata.combining(char) else 0
+    if marks > _MARKS:
+      parts.append('\u034f')
+      marks = 1
+    parts.append(char)
+  return ''.join(parts)
 
 
 def _by_size(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -208,10 +245,19 @@ def _lengths(sets: Ragged, index_P: np.ndarray) -> np.ndarray:
   return sets.offsets[index_P + 1] - sets.offsets[index_P]
 
 
-def _num_common(a: Ragged, b: Ragged) -> np.ndarray:
-  """Members that both sets of each pair have; one sort serves all pairs."""
-  salt_P = mix(np.arange(1, len(a) + 1, dtype=np.uint64))
-  salted_a = a.values ^ np.repeat(salt_P, a.lengths_T)
-  salted_b = b.values ^ np.repeat(salt_P, b.lengths_T)
-  is_common = np.isin(salted_a, salted_b, assume_unique=True)
-  return np.add.reduceat(is_common, a.offsets[:-1], dtype=np.int64)
+def _num_common(
+  a: Ragged, index_a_P: np.ndarray, b: Ragged, index_b_P: np.ndarray
+) -> np.ndarray:
+  """Members that both sets of each pair have.
+
+  Each set of `a` is sorted in once, however many pairs it is part of.
+  """
+  texts, place_P = np.unique(index_a_P, return_inverse=True)
+  sets, other = a.take(texts), b.take(index_b_P)
+  salt = mix(np.arange(1, len(texts) + 1, dtype=np.uint64))
+  members = np.sort(sets.values ^ np.repeat(salt, sets.lengths_T))
+  sought = other.values ^ np.repeat(salt[place_P], other.lengths_T)
+  found = np.searchsorted(members, sought)
+  found[found == len(members)] = 0
+  is_common = members[found] == sought
+  return np.add.reduceat(is_common, other.offsets[:-1], dtype=np.int64)

@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import pkgutil
+import re
 import threading
 import urllib.parse
 from pathlib import Path
@@ -20,6 +21,7 @@ from data import cache, python_docs, python_text
 log = logging.getLogger(__name__)
 
 MANUAL_DIR = 'TFDS_MANUAL_DIR'  # of the environment
+_NAME = re.compile(r'[a-zA-Z]\w*(/[\w+.-]+)?(:\d+(\.(\d+|\*)){2})?')
 _PATIENCE = 6  # seconds, for a host to answer
 _LEGACY_FOLDERS = ('text', 'question_answering', 'summarization', 'translate')
 
@@ -69,11 +71,10 @@ def register_legacy(data_set: str) -> None:
 
 
 def _check_name(name: str) -> None:
-  _, colon, version = name.partition(':')
-  if colon and not version[:1].isdigit():
+  if not _NAME.fullmatch(name):
     raise UserError(
-      f'tfds:{name}: expected NAME[/CONFIG][:VERSION]; what is on the Hugging '
-      'Face Hub is read by hf:'
+      f'{f"tfds:{name}"!r}: expected NAME[/CONFIG][:VERSION], a version as '
+      '1.2.3 or 1.*.*; what is on the Hugging Face Hub is read by hf:'
     )
 
 
@@ -94,8 +95,8 @@ def _prepare(name: str, ours: Path) -> Any:
     raise UserError(
       f'tfds:{name}: a file is not the one that TFDS knows: {_line(error)}'
     ) from error
-  except AssertionError as error:
-    if 'manual' not in str(error).lower():
+  except (AssertionError, ValueError) as error:
+    if not re.search('manual|too old', str(error).lower()):
       raise
     raise UserError(f'tfds:{name}: {_line(error)}') from error
   except (OSError, tfds.download.DownloadError) as error:

@@ -214,17 +214,35 @@ def _read_library(
 
   Without settings that is a known token, or one that is added.
   """
-  end = _json(path.with_name('tokenizer_config.json')).get('eos_token')
-  if isinstance(end, dict):
-    end = end['content']
+  try:
+    text = path.read_text('utf-8')
+  except UnicodeDecodeError as error:
+    raise UserError(f'{path} is no tokenizer.json: it is not UTF-8') from error
+  end = _own_end(path.with_name('tokenizer_config.json'))
   if not end:
-    added = _json(path).get('added_tokens', ())
-    special = {token['content'] for token in added if token['special']}
+    try:
+      added = _json(path).get('added_tokens') or ()
+      special = {token['content'] for token in added if token['special']}
+    except (KeyError, TypeError) as error:
+      raise UserError(
+        f'{path}: each of added_tokens must have content and special'
+      ) from error
     end = next((token for token in SEPARATORS if token in special), None)
   wanted = [*special_tokens, *([] if end else [SEPARATOR])]
-  return LibraryTokenizer(
-    path.read_text(), end or SEPARATOR, list(dict.fromkeys(wanted))
-  )
+  return LibraryTokenizer(text, end or SEPARATOR, list(dict.fromkeys(wanted)))
+
+
+def _own_end(settings: Path) -> str | None:
+  """What ends a text by the settings of a tokenizer, if they tell."""
+  end = _json(settings).get('eos_token')
+  if isinstance(end, dict):
+    end = end.get('content', end)
+  if end is not None and not isinstance(end, str):
+    raise UserError(
+      f'{settings}: eos_token = {json.dumps(end)}: expected the token, or an '
+      'object with its content'
+    )
+  return end
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -21,11 +21,21 @@ def fields_of(row: Row) -> dict[str, Field]:
   found: dict[str, Field] = {}
   for name, value in row.items():
     if name != 'text' and isinstance(value, str | int | bool):
-      is_text = isinstance(value, str) and len(value) > LONGEST
-      found[name] = LONGER if is_text else value
+      found[_clean(name)] = _category(value)
   if isinstance(row.get(PATH), str):
-    found[SUFFIX] = PurePosixPath(row[PATH]).suffix or '(none)'
+    found[SUFFIX] = _clean(PurePosixPath(row[PATH]).suffix) or '(none)'
   return found
+
+
+def _category(value: Field) -> Field:
+  if not isinstance(value, str):
+    return value
+  return LONGER if len(value) > LONGEST else _clean(value)
+
+
+def _clean(text: str) -> str:
+  """A lone surrogate is text to Python, but not to a file."""
+  return text.encode(errors='replace').decode()
 
 
 class Fields:

@@ -38,7 +38,9 @@ def licences(
     JSON-able: 'declared' for the source, or None; 'packages' with versions and
     licences; 'shares', a row for each licence, 'unknown' where none is named.
   """
-  declared = next((str(source[key]) for key in FIELDS if source.get(key)), None)
+  declared = next(
+    (_words(source[key]) for key in FIELDS if source.get(key)), None
+  )
   packages = {
     str(name): {'version': str(version), 'licence': package_licence(str(name))}
     for name, version in dict(source.get('packages') or {}).items()
@@ -62,6 +64,11 @@ def licences(
     'packages': packages,
     'shares': found.tree(),
   }
+
+
+def _words(licence: Any) -> str:
+  """A source may name several."""
+  return ', '.join(licence) if isinstance(licence, list) else str(licence)
 
 
 def package_licence(name: str) -> str:

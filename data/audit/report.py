@@ -29,8 +29,8 @@ def write_report(tree: Mapping[str, Any], folder: pathlib.Path) -> pathlib.Path:
 
   Args:
     tree: 'sources' has what `data.audit.run.audit` gives of each source, by its
-      name. Further sections, such as 'duplicates' and 'contamination', tell of
-      all sources together; they may be any JSON-able mappings.
+      name. 'duplicates' and 'contamination', which may be missing, have what
+      `data.audit.sharing` gives of all sources together.
     folder: is made where it is missing.
 
   Returns:
@@ -46,6 +46,7 @@ def write_report(tree: Mapping[str, Any], folder: pathlib.Path) -> pathlib.Path:
 def page(tree: Mapping[str, Any]) -> str:
   """The report as HTML."""
   environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
@@ -57,16 +58,17 @@ def page(tree: Mapping[str, Any]) -> str:
     'size': size,
     'label': label,
   }
-  text = pathlib.Path(__file__).with_name(TEMPLATE).read_text()
-  rendered = environment.from_string(text).render(
+  rendered = environment.get_template(TEMPLATE).render(
     sources=tree['sources'],
-    further={k: v for k, v in tree.items() if k != 'sources'},
+    duplicates=tree.get('duplicates'),
+    contamination=tree.get('contamination'),
     total={
       key: _total(tree['sources'].values(), key)
       for key in ('documents', 'documents_read', 'bytes', 'words')
     },
   )
-  return rendered.lstrip()
+  # the name of a file may hold what is no Unicode
+  return rendered.lstrip().encode(errors='replace').decode()
 
 
 def _total(audits: Iterable[Mapping[str, Any]], key: str) -> int:

@@ -20,6 +20,7 @@ from data.audit.licences import licences
 from data.audit.personal import Personal
 from data.audit.quality import Quality
 from data.audit.representation import Representation
+from data.audit.texts import spread
 from data.audit.toxicity import Toxicity
 from data.rows import Row
 
@@ -117,7 +118,7 @@ def audit(
     raise UserError(f'sample = {sample}: expected 0, for all, or more')
   extras.check()
   began = time.monotonic()
-  places = {name: _places(len(rows), sample) for name, rows in splits.items()}
+  places = {name: spread(len(rows), sample) for name, rows in splits.items()}
   total = _empty()
   chunks = _chunks(splits[AUDITED], places[AUDITED])
   for counted in _each(chunks, num_workers):
@@ -164,13 +165,6 @@ def _speed(seconds: float, size: int) -> dict[str, float | None]:
   """Too short a time tells no rate."""
   rate = round(size / 1e6 / seconds, 2) if seconds >= _LEAST_SECONDS else None
   return {'seconds': round(seconds, 3), 'megabytes_per_second': rate}
-
-
-def _places(size: int, sample: int) -> Sequence[int]:
-  """All places below `size`, or `sample` of them at even distances."""
-  if not 0 < sample < size:
-    return range(size)
-  return [place * size // sample for place in range(sample)]
 
 
 def _size(rows: Sequence[Row], places: Sequence[int]) -> dict[str, int]:

@@ -31,12 +31,13 @@ DETECTORS = {  # of detect_secrets.plugins: module and class
 }
 _IN_CONTEXT = ('aws',)  # the first group is the secret
 # detect-secrets knows only the first line of a key. In a string of code the
-# lines of a key end with a backslash and an n.
+# lines of a key end with a backslash and an n. Its headers are bounded, so that
+# a text of many first lines does not take the square of its length.
 _PRIVATE_KEY = re.compile(
   r'-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----'
-  r'(?:\r?\n[A-Za-z-]+: [^\n]*)*'
-  r'(?:(?:\\[rn]|\s)+[A-Za-z0-9+/=]{16,})+'
-  r'(?:(?:\\[rn]|\s)+[A-Za-z0-9+/=]{1,15}(?![A-Za-z0-9]))?'
+  r'(?:\r?\n[A-Za-z-]{1,40}+: [^\n]{0,200}+){0,10}+'
+  r'(?:(?:\\[rn]|\s)++[A-Za-z0-9+/=]{16,}+)++'
+  r'(?:(?:\\[rn]|\s)++[A-Za-z0-9+/=]{1,15}(?![A-Za-z0-9]))?'
   r'(?:(?:\\[rn]|\s)*-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----)?'
 )
 # Each with the group that is the secret.

@@ -1,8 +1,10 @@
+import logging
+
 import numpy as np
 import pytest
 
 from configs.errors import UserError
-from data import shingles
+from data import contamination, near_index, shingles
 from data.contamination import find_contamination
 
 
@@ -110,6 +112,35 @@ def test_the_most_similar_text_is_told():
   ]
   found, _ = find_contamination(train, {'a': [' '.join(words)]})
   assert (found['a'].near[0], found['a'].jaccard[0]) == (1, 94 / 98)
+
+
+def test_copies_on_both_sides():
+  texts = ['no it is', *['yes it is.'] * 20_000]  # 4e8 pairs
+  found, leaks = find_contamination(
+    texts, {'a': texts[1:], 'b': ['Yes it is.']}
+  )
+  assert (found['a'].near == 1).all()
+  assert (found['a'].jaccard == 1).all()
+  assert (found['b'].near[0], found['b'].exact[0]) == (1, -1)
+  assert leaks.jaccard.tolist() == [0] + [1] * 20_000
+
+
+def test_what_is_not_compared_is_told_once(monkeypatch, caplog):
+  rng = np.random.Generator(np.random.PCG64(2))
+  words = fresh(rng, 100)
+  texts = [' '.join([*words[:99], *fresh(rng, 1)]) for _ in range(30)]
+  with caplog.at_level(logging.WARNING):
+    found, leaks = find_contamination(texts, {'a': texts})
+    assert not caplog.records
+    assert found['a'].near.tolist() == list(range(30))
+    monkeypatch.setattr(near_index, 'CANDIDATES', 5)
+    monkeypatch.setattr(contamination, 'CANDIDATES', 5)
+    monkeypatch.setattr(shingles, '_CHUNK', 1500)
+    _, leaks = find_contamination(texts, {'a': texts})
+  assert (leaks.jaccard > 0).all()
+  (record,) = caplog.records
+  assert 0 < record.args[0] <= 21 * 30 * 25
+  assert record.args[1] == 5
 
 
 def test_empty_sets_and_wrong_values():

@@ -1,3 +1,6 @@
+import logging
+import time
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -88,18 +91,74 @@ def test_on_disk_as_in_memory(monkeypatch, tmp_path):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_copies_are_compared_once_each(monkeypatch):
-  compared = []
+@pytest.fixture
+def compared(monkeypatch):
+  """All pairs that are compared, as they come."""
+  pairs = []
 
   def counted(a, index_a, b, index_b):
-    compared.append(len(index_a))
+    pairs.extend(zip(index_a.tolist(), index_b.tolist(), strict=True))
     return shingles.jaccard(a, index_a, b, index_b)
 
   monkeypatch.setattr(duplicates, 'jaccard', counted)
+  return pairs
+
+
+def test_copies_are_not_compared(compared):
   texts = ['the same text of a few more words again'] * 1000
-  assert near_duplicates(texts).tolist() == [0] * 1000
-  assert sum(compared) == 999  # and not half a million
-  assert len(compared) <= 2 * 21  # a queue that is one cluster ends
+  texts += ['another text of a few more words', texts[0]]
+  assert near_duplicates(texts).tolist() == [0] * 1000 + [1000, 0]
+  assert compared == []
+
+
+def just_below(count):
+  """Texts with a similarity of 71 / 95 = 0.75 to each other."""
+  rng = np.random.Generator(np.random.PCG64(6))
+  shared = [f'b{i}' for i in range(75)]
+  return [
+    ' '.join([*shared, *(f'w{i}' for i in rng.integers(0, 10**9, 12))])
+    for _ in range(count)
+  ]
+
+
+def test_no_pair_is_compared_twice(compared, caplog):
+  assert near_duplicates(just_below(40)).tolist() == list(range(40))
+  assert 0.8 * 780 < len(compared) <= 780  # .74^6 in each of 21 bands
+  assert len(set(compared)) == len(compared)
+  assert not caplog.records
+
+
+def test_what_an_earlier_band_had_may_be_forgotten(monkeypatch, compared):
+  monkeypatch.setattr(duplicates, '_REMEMBERED', 0)
+  assert near_duplicates(just_below(40)).tolist() == list(range(40))
+  assert len(set(compared)) < len(compared)
+
+
+def test_texts_are_compared_with_few_heads(monkeypatch, compared, caplog):
+  monkeypatch.setattr(duplicates, 'HEADS', 2)
+  texts = just_below(300)
+  with caplog.at_level(logging.WARNING):
+    found = near_duplicates(texts)
+  np.testing.assert_array_equal(found, np.arange(300))
+  assert len(compared) <= 300 * 2 * 21
+  (record,) = caplog.records
+  assert 250 < record.args[0] < 300  # all but the heads, nearly
+  assert record.args[1:] == (300, 2)
+
+
+def test_the_bound_keeps_pairs_that_agree_elsewhere(monkeypatch):
+  # copies of the last text differ from it in one word: most bands hold a
+  # minimum of its own words, and there it is in a queue with them alone
+  monkeypatch.setattr(duplicates, 'HEADS', 2)
+  texts = just_below(200)
+  texts.append(texts[-1].replace('b0 ', 'c0 '))
+  assert near_duplicates(texts).tolist() == [*range(200), 199]
+
+
+def test_time_is_not_that_of_all_pairs():
+  begin = time.perf_counter()
+  near_duplicates(just_below(3000))  # minutes, were they all compared
+  assert time.perf_counter() - begin < 30
 
 
 def test_nothing_is_like_it():

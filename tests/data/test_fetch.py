@@ -86,6 +86,27 @@ def test_compressed_files(tmp_path, cache_dir, suffix, compress):
   assert read(file, cache_dir) == 'another'
 
 
+def test_a_copy_is_of_the_content_not_of_size_and_time(tmp_path, cache_dir):
+  path = tmp_path / 'x.txt.gz'
+  for text in ('one', 'two'):  # of equal size, compressed
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    os.utime(path, (10**9, 10**9))
+    (file,) = fetch.find(str(path))
+    assert file.size == 23
+    assert read(file, cache_dir) == text
+
+
+def test_names_that_are_no_text(tmp_path):
+  with open(os.fsencode(tmp_path) + b'/\xff.txt', 'w'):
+    pass
+  with pytest.raises(UserError, match=r"/.udcff\.txt' is not UTF-8; rename it"):
+    fetch.find(f'{tmp_path}/*.txt')
+  for name in ('a\0b/*.txt', 'memory://a\0b', 'a\0b'):
+    with pytest.raises(UserError, match=r'no path has a NUL') as caught:
+      fetch.find(name)
+    assert '\0' not in str(caught.value)
+
+
 def test_a_compressed_file_is_decompressed_once(tmp_path, cache_dir):
   path = tmp_path / 'x.txt.gz'
   path.write_bytes(gzip.compress(TEXT.encode()))

@@ -231,6 +231,15 @@ def test_parquet(tmp_path, cache_dir):
       assert split_of(f'x.parquet:{row["number"] + 1}') == split
 
 
+def test_two_columns_of_one_name(tmp_path, cache_dir):
+  table = pa.table([['a'], ['b']], names=['text', 'text'])
+  parquet.write_table(table, tmp_path / 'x.parquet')
+  with pytest.raises(
+    UserError, match=r"x\.parquet has two columns 'text'; rename one$"
+  ):
+    files_source.open_splits(files(tmp_path / '*.parquet'), cache_dir)
+
+
 def test_texts_of_parquet(tmp_path, cache_dir):
   path = tmp_path / 'x.parquet'
   write_parquet(

@@ -178,6 +178,32 @@ def test_rows_in_another_process(tmp_path):
     assert pool.submit(_read_texts, pickled).result() == long['text']
 
 
+@pytest.mark.parametrize('kind', ['pandas', 'arrow', 'numpy'])
+def test_a_format_that_was_saved_too(tmp_path, kind):
+  saved = make(train=3)
+  saved.set_format(kind, columns=['label'])
+  saved.save_to_disk(tmp_path / 'saved')
+  rows = hf_source.open_splits(spec(f'hf:{tmp_path}/saved'))['train']
+  assert rows[2] == {'text': 'train 2', 'label': 0}
+
+
+def test_nothing_was_saved(tmp_path):
+  datasets.DatasetDict().save_to_disk(tmp_path / 'none')
+  with pytest.raises(UserError, match=r'none is a data set without a split$'):
+    hf_source.open_splits(spec(f'hf:{tmp_path}/none'))
+  with pytest.raises(UserError, match=r'none is a data set without a split$'):
+    hf_source.describe(spec(f'hf:{tmp_path}/none'))
+  make(train=0, test=2).save_to_disk(tmp_path / 'half')
+  with pytest.raises(
+    UserError, match=r'/half/train is empty; save the data set without it$'
+  ):
+    hf_source.open_splits(spec(f'hf:{tmp_path}/half'))
+  make(train=2).save_to_disk(tmp_path / 'lost')
+  next((tmp_path / 'lost').glob('**/*.arrow')).unlink()
+  with pytest.raises(UserError, match=r'is not what datasets.save_to_disk wr'):
+    hf_source.open_splits(spec(f'hf:{tmp_path}/lost'))
+
+
 def test_other_folders(tmp_path):
   (tmp_path / 'x.txt').write_text('text')
   for name in (tmp_path, tmp_path / 'nowhere'):

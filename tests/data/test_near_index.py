@@ -124,6 +124,53 @@ def test_queries_count_from_the_first_text(monkeypatch):
   np.testing.assert_array_equal(found.indexed, range(20))
 
 
+def test_equal_sets_are_one_candidate(monkeypatch):
+  compared = []
+
+  def counted(a, index_a, b, index_b):
+    compared.append(len(index_a))
+    return shingles.jaccard(a, index_a, b, index_b)
+
+  monkeypatch.setattr(near_index, 'jaccard', counted)
+  index = NearIndex(['another one', *['Yes, it is.', 'yes,  it is.'] * 500])
+  assert index.first_T.tolist() == [0] + [1] * 1000
+  found = as_dict(index.query(['yes, it is.', 'yes it is']))
+  assert found == {(0, 1): 1}
+  assert sum(compared) == 1
+
+
+def test_candidates_are_bounded_and_counted(monkeypatch):
+  texts, _ = planted(count=1)
+  words = texts[0].split()
+  texts = [' '.join([*words[:-1], f'v{i}']) for i in range(50)]  # 89 / 91
+  whole = NearIndex(texts)
+  expected = as_dict(whole.query(texts))
+  assert len(expected) == 50 * 50
+  assert whole.num_left_out == 0
+  for limit in (1, 70, 2**20):  # in parts of any size
+    monkeypatch.setattr(near_index, '_PAIRED', limit)
+    assert as_dict(NearIndex(texts).query(texts)) == expected
+  monkeypatch.setattr(near_index, 'CANDIDATES', 10)
+  index = NearIndex(texts)
+  found = as_dict(index.query(texts))
+  assert found.keys() < expected.keys()
+  assert {(i, j) for i in range(50) for j in range(5)} <= found.keys()
+  left_out = 0
+  for band in whole.bands:
+    _, counts = np.unique(band.keys, return_counts=True)
+    left_out += int((counts * np.maximum(counts - 10, 0)).sum())
+  assert index.num_left_out == left_out > 0
+
+
+def test_parts_are_bounded(monkeypatch):
+  monkeypatch.setattr(near_index, '_PAIRED', 40)
+  texts = [f'this is the text number {i} of them' for i in range(20)]
+  (chunk,) = shingles.chunks(texts)
+  parts = list(NearIndex(texts).matches(shingles.shingle_sets(chunk)))
+  assert len(parts) >= 20 * 21 / 40
+  assert np.concatenate([p.query for p in parts]).tolist() == list(range(20))
+
+
 def test_nothing_to_find():
   assert len(NearIndex([]).query(['some text']).query) == 0
   assert len(NearIndex(['some text']).query([]).query) == 0

@@ -239,6 +239,25 @@ def test_sources_are_mixed_as_asked(two_sources):
   assert documents[-1]['text'].startswith('In the harbour')
 
 
+def test_a_mixture_has_the_weights_it_was_published_with(
+  two_sources, monkeypatch
+):
+  config, corpus = two_sources
+  config = dataclasses.replace(config, mixture=MixtureConfig())
+  recipe = make_recipe(config, corpus.tokenizer)
+  by_size = pipeline.train_rows(corpus, config, recipe)
+  monkeypatch.setattr(
+    pipeline.sources, 'published_weights', {config.source: (0.9, 0.1)}.get
+  )
+  published = pipeline.train_rows(corpus, config, recipe)
+  shares = [
+    _share_of_kitchen(rows.sequences(np.arange(400)), corpus)
+    for rows in (by_size, published)
+  ]
+  assert abs(shares[0] - 0.5) < 0.1
+  assert abs(shares[1] - 0.9) < 0.03
+
+
 def test_evaluation_goes_through_all_sources(two_sources):
   config, corpus = two_sources
   recipe = make_recipe(config, corpus.tokenizer)

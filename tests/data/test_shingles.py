@@ -1,3 +1,6 @@
+import time
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -38,6 +41,52 @@ def random_texts(seed=0, count=60, vocabulary=6):
 def test_words(text, expected):
   assert shingles.words(text) == expected
   assert len(hashed([text]).words.values) == len(expected)
+
+
+def test_nfc_of_common_text():
+  for text in (
+    'e\u0301',
+    'a\u0315\u0300' * 15,
+    'plain',
+    '\u2500' * 50 + 'e\u0301',
+  ):
+    assert shingles.nfc(text) == unicodedata.normalize('NFC', text)
+
+
+def test_nfc_cuts_long_runs_of_marks():
+  cut = '\u034f'  # as UAX #15 has it
+  found = shingles.nfc('a' + '\u0300' * 31 + '\u2500')
+  assert found == 'à' + '\u0300' * 29 + cut + '\u0300\u2500'
+  found = shingles.nfc('q' + '\u0315' * 75 + 'e')
+  assert found == 'q' + cut.join('\u0315' * n for n in (30, 30, 15)) + 'e'
+  begin = time.perf_counter()
+  shingles.words('a' + '\u0315\u0300' * 200_000)
+  assert time.perf_counter() - begin < 10  # minutes where it is not cut
+
+
+def test_all_combining_marks_are_sought():
+  marks = [c for c in map(chr, range(0x110000)) if unicodedata.combining(c)]
+  assert len(marks) > 800
+  for mark in marks:
+    assert '\u034f' in shingles.nfc('a' + mark * 31)
+
+
+def test_fingerprints_are_those_of_sets():
+  texts = ['a b c d e f g', 'x', 'a b c d e f g a b c d e f', 'X', 'a b c d e']
+  texts += ['f g a b c d e f g a b c']  # all that the third has
+  found = shingles.fingerprints(shingles.shingle_sets(hashed(texts)))
+  assert found[1] == found[3]
+  assert found[2] == found[5]
+  assert len(set(found.tolist())) == 4
+
+
+def test_blocks():
+  def bounds(sizes, limit):
+    found = shingles.blocks(np.array(sizes, int), limit)
+    return [(each.start, each.stop) for each in found]
+
+  assert bounds([3, 4, 4, 9, 1, 0, 7], 8) == [(0, 2), (2, 3), (3, 4), (4, 7)]
+  assert bounds([], 8) == []
 
 
 def test_equal_words_have_equal_hashes_and_others_not():

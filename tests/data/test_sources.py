@@ -4,6 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
+from configs import datasets, mixtures
 from configs.errors import UserError
 from data import files_source, sources
 from data.rows import Rows
@@ -33,11 +34,11 @@ def _numbered(index):
 
 
 @pytest.fixture
-def opened(monkeypatch):
+def opened(monkeypatch, tmp_path):
   def open_sizes(**sizes):
     kind = Numbers(**sizes)
     monkeypatch.setattr(sources, '_kind', lambda spec: kind)
-    return sources.open_splits(SourceSpec('tfds', 'numbers'))
+    return sources.open_splits(SourceSpec('tfds', 'numbers'), str(tmp_path))
 
   return open_sizes
 
@@ -74,9 +75,33 @@ def test_it_lends_no_more_than_that(opened):
 
 def test_rows_can_be_pickled_and_take_little_memory(opened):
   train = opened(train=4000)['train']
+  train[0]
   copy = pickle.loads(pickle.dumps(train))
-  assert copy[-1] == train[-1]
-  assert len(pickle.dumps(train)) < 8 * len(train) + 1000  # int64 each
+  assert list(copy) == list(train)
+  assert len(pickle.dumps(train)) < 1000  # a path, and no places
+
+
+def test_rows_are_hashed_once(opened, monkeypatch):
+  first = opened(train=4000)
+  monkeypatch.setattr(sources, '_CHUNK', 7)
+
+  def fail(key):
+    raise AssertionError(key)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(sources, 'split_of', fail)
+    again = opened(train=4000)
+    with pytest.raises(AssertionError):
+      opened(train=4001)
+    with pytest.raises(AssertionError):
+      opened(train=4000, test=1)
+  assert {s: _texts(again[s]) for s in again} == {
+    s: _texts(first[s]) for s in first
+  }
+  # however many are written at once
+  more = opened(train=4001)
+  assert split_of('4000') == 'train'
+  assert _texts(more['train']) == [*_texts(first['train']), '4000']
 
 
 @pytest.mark.parametrize(
@@ -110,7 +135,44 @@ def test_describe(monkeypatch):
   assert sources.describe(spec, 'there') == {
     'source': 'tfds:c4/en|train=train[:9%]',
     'cache_dir': 'there',
+    'licence': 'ODC-By-1.0',
   }
+
+
+@pytest.mark.parametrize(
+  ('text', 'licence'),
+  [
+    ('tfds:squad|text=question', 'CC-BY-SA-4.0'),
+    ('files:pile/ArXiv/*.jsonl.zst', 'those of its parts'),
+    ('files:squad', None),
+    ('tfds:squadron', None),
+  ],
+)
+def test_licences(monkeypatch, text, licence):
+  kind = Numbers(train=3)
+  monkeypatch.setattr(sources, '_kind', lambda spec: kind)
+  (spec,) = sources.parse(text)
+  assert sources.describe(spec).get('licence') == licence
+  monkeypatch.setattr(
+    kind, 'describe', lambda spec, cache_dir: {'licence': 'its own'}
+  )
+  assert sources.describe(spec)['licence'] == 'its own'
+
+
+def test_every_preset_has_a_licence(monkeypatch):
+  monkeypatch.setattr(sources, '_kind', lambda spec: Numbers(train=3))
+  for name, row in (datasets.DATASETS | mixtures.MIXTURES).items():
+    for spec in sources.parse(name):
+      assert sources.describe(spec)['licence'] == row.licence
+
+
+def test_published_weights():
+  pile = sources.published_weights(' pile_by_set')
+  assert len(pile) == len(sources.parse('pile_by_set'))
+  # table 1 of Gao et al. 2020: Pile-CC first, Enron Emails last
+  assert (pile[0], pile[-1]) == (18.11, 0.14)
+  for text in ('c4', 'pile_by_set;c4', 'pile_by_set|text=raw', 'files:x'):
+    assert sources.published_weights(text) == ()
 
 
 @pytest.mark.parametrize('kind', sources.KINDS)

@@ -228,6 +228,27 @@ def test_an_added_token_is_made_special(tmp_path):
   assert found.encode('ba').tolist() == [1, 0]
 
 
+def test_an_older_layout_is_read_as_the_library_reads_it(tmp_path):
+  new, old = tmp_path / 'new.json', tmp_path / 'old.json'
+  new.write_text(_library(['</s>']).to_str())
+  tree = json.loads(new.read_text())
+  del tree['model']['type'], tree['model']['dropout'], tree['version']
+  tree['model']['merges'] = ['a b']
+  old.write_text(json.dumps(tree))
+  expected = tokenizer.load_tokenizer(str(new))
+  for _ in range(2):
+    found = tokenizer.load_tokenizer(str(old))
+    assert found.encode('abb').tolist() == [2, 1]
+    for name in ('token_bytes', 'starts_word', 'special_ids'):
+      np.testing.assert_array_equal(
+        getattr(found, name), getattr(expected, name)
+      )
+    again = tokenizer.tokenizer_from_json(found.to_json())
+    assert again.digest == found.digest
+    tree.pop('decoder', None)
+    old.write_text(json.dumps(tree))
+
+
 def _missing(path):
   return path / 'x.json'
 
@@ -244,6 +265,23 @@ def _other(path):
 def _broken(path):
   (path / 'tokenizer.json').write_text('{"model": 1}')
   return path / 'tokenizer.json'
+
+
+def _binary(path):
+  (path / 'tokenizer.json').write_bytes(b'\x80\x81{}')
+  return path / 'tokenizer.json'
+
+
+def _odd_end(path):
+  (path / 'tokenizer.json').write_text(_library(['</s>']).to_str())
+  settings_ = {'eos_token': {'lstrip': False}}
+  (path / 'tokenizer_config.json').write_text(json.dumps(settings_))
+  return path
+
+
+def _odd_added(path):
+  (path / 'tokenizer.json').write_text('{"added_tokens": [{"id": 1}]}')
+  return path
 
 
 def _without_merges(path):
@@ -272,6 +310,22 @@ def _few_bytes(path):
   return path
 
 
+def _negative_rank(path):
+  (path / 'r50k_base.tiktoken').write_text('AA== 0\nAQ== -1\n')
+  return path
+
+
+def _large_rank(path):
+  (path / 'r50k_base.tiktoken').write_text(f'AA== 0\nAQ== {2**31}\n')
+  return path
+
+
+def _empty_model(path):
+  pytest.importorskip('sentencepiece')
+  (path / 'x.model').write_bytes(b'')
+  return path
+
+
 def _no_model(path):
   pytest.importorskip('sentencepiece')
   (path / 'x.model').write_text('YQ== 0\n')
@@ -285,11 +339,17 @@ def _no_model(path):
     (_empty, 'the folder has no tokenizer'),
     (_other, 'expected a tokenizer.json'),
     (_broken, 'this is no tokenizer.json'),
+    (_binary, 'is no tokenizer.json: it is not UTF-8'),
+    (_odd_end, 'eos_token = {"lstrip": false}: expected the token'),
+    (_odd_added, 'each of added_tokens must have content and special'),
     (_without_merges, 'my_merges.txt is not beside my_vocab.json'),
     (_no_bpe, 'are no BPE'),
     (_no_pattern, 'x.tiktoken does not say how texts are cut'),
     (_no_ranks, 'line 2: expected a token in base64'),
     (_few_bytes, 'no token for the byte 0x01'),
+    (_negative_rank, 'line 2: rank -1 is none; ranks are from 0 to 2147483647'),
+    (_large_rank, 'line 2: rank 2147483648 is none'),
+    (_empty_model, 'no SentencePiece model: it is empty'),
     (_no_model, 'no SentencePiece model'),
   ],
 )

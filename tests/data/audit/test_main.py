@@ -3,6 +3,12 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
+from configs.errors import UserError
+from data import sources
+from data.audit import __main__ as command
+
 ROOT = pathlib.Path(__file__).parents[3]
 
 
@@ -21,7 +27,36 @@ def test_command(text_dir, tmp_path):
   (found,) = tree['sources'].values()
   assert found['splits']['train']['documents_read'] == 50
   assert found['fields']['fields']['library']['distinct'] == 3
+  assert tree['duplicates']['documents_read'] == 50
+  told = [
+    each['name'].partition(' of ')[0] for each in tree['contamination']['sets']
+  ]
+  assert told == ['validation', 'test']
 
   done = run(f'--config={config}', source, f'--out={tmp_path}', '--sample=-1')
   assert done.returncode == 2
   assert done.stderr.splitlines()[-1].startswith('error: sample = -1')
+
+
+def _named(train, others, cache_dir):
+  opened = {s: sources.open_splits(s, cache_dir) for s in sources.parse(train)}
+  return dict(command._held_out(opened, others, cache_dir))
+
+
+def test_what_is_looked_for_in_train(text_dir, tmp_path):
+  pattern = f'files:{text_dir}/*.jsonl'
+  topic = sorted(text_dir.glob('*.jsonl'))
+  lender = f'files:{text_dir}|train={topic[0].name}|test={topic[1].name}'
+  other = f'files:{text_dir}|test={topic[2].name}'
+  found = _named(lender, other, str(tmp_path))
+  assert {name: len(rows) for name, rows in found.items()}.keys() == {
+    *(f'validation of {lender}, lent by train', f'test of {lender}'),
+    f'test of {other}',
+  }
+  assert len(found[f'test of {other}']) == 200
+
+  nothing = f'files:{text_dir}|train={topic[2].name}'
+  with pytest.raises(
+    UserError, match='no validation or test split, only train'
+  ):
+    _named(pattern, nothing, str(tmp_path))

@@ -153,6 +153,8 @@ def test_spans_are_in_order_and_apart():
     *('eyJ' * 14_000, '://a:' * 8000, '//' * 20_000, 'sk-' * 14_000),
     *('aws ' * 10_000, 'xoxb-' + '1-' * 20_000, 'AB12 ' * 8000),
     FIRST + '\n' + 'A: b A: b ' * 4000,
+    *((FIRST + '\nA: ') * 4000, (FIRST + '\nA: b' * 9) * 2000),
+    *((f'{FIRST}\nA: {FIRST}') * 2000, FIRST + '\nA: ' + ' \n' * 60_000),
   ],
   ids=lambda text: text[:8],
 )

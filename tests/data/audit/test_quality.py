@@ -1,6 +1,7 @@
 """Gopher's and C4's statistics and rules, by hand and against C4's own code."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -140,10 +141,25 @@ def test_c4_keeps_the_lines_that_its_own_code_keeps(monkeypatch):
 
 @pytest.mark.parametrize(
   ('line', 'number'),
-  [('One. Two! Three?', 3), ('No mark', 1), ('Pi is 3.14.', 1), ('"A." B', 1)],
+  [
+    ('One. Two!? Three?', 3),
+    ('Well... no.”) So', 2),
+    ('No mark', 1),
+    ('Pi is 3.14.', 1),
+    ('"A." B', 1),
+  ],
 )
 def test_sentences(line, number):
   assert c4.count_sentences(line) == number
+
+
+@pytest.mark.parametrize(
+  'line', ['.' * 120_000, '.)' * 60_000, '?' + ')' * 120_000]
+)
+def test_sentences_take_time_with_the_text_alone(line):
+  began = time.process_time()
+  assert c4.count_sentences(line + 'x') == 1
+  assert time.process_time() - began < 1
 
 
 def test_section_adds_up():

@@ -170,3 +170,8 @@ def test_licence_of_a_document_comes_first():
 
 def test_no_licence():
   assert told(licences.licences({}, {}, 1, 5)) == {'unknown': 5}
+
+
+def test_licences_of_a_source():
+  tree = licences.licences({'licence': ['MIT', 'CC0-1.0']}, {}, 3, 100)
+  assert told(tree) == {'MIT, CC0-1.0': 100}
