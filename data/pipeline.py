@@ -66,9 +66,11 @@ class Batches(Iterator[Batch]):
   ):
     self._source = source
     self._num_workers = num_workers
+    self._iterator: grain.DatasetIterator | None = None
     self.set_state({'next_index': first_step})
 
   def __next__(self) -> Batch:
+    assert self._iterator is not None, 'closed'
     batch = next(self._iterator)
     self._next += 1
     return batch
@@ -79,6 +81,7 @@ class Batches(Iterator[Batch]):
 
   def set_state(self, state: dict[str, Any]) -> None:
     """Goes on from where `get_state` was called."""
+    self.close()
     self._next = state['next_index']
     source = dataclasses.replace(self._source, first_step=self._next)
     data = grain.MapDataset.source(source).to_iter_dataset(
@@ -93,6 +96,12 @@ class Batches(Iterator[Batch]):
         )
       )
     self._iterator = iter(data)
+
+  def close(self) -> None:
+    """Ends the threads or processes that read ahead."""
+    if self._iterator is not None:
+      self._iterator.close()
+      self._iterator = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -150,7 +150,7 @@ class _Job:
     replicated = NamedSharding(self.program.mesh, PartitionSpec())
     return jax.device_put(key, replicated)
 
-  def batches(self) -> Any:
+  def batches(self) -> pipeline.Batches:
     """The training batches, this process's rows, from the first step."""
     data = self.config.data
     own = local_rows(self.program.mesh, data.batch_size)
@@ -203,6 +203,7 @@ def _train(
   )
   seconds = start.seconds
   with (
+    contextlib.closing(batches),
     metrics.open_writer(job.folder, config.log, start.step) as writer,
     contextlib.closing(
       metrics.JsonlWriter(job.folder / metrics.TIMING)
