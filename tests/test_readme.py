@@ -55,6 +55,10 @@ def test_there_are_commands():
 def test_a_command_exists_with_its_flags(module, flags):
   spec = importlib.util.find_spec(module)
   assert spec is not None, module
+  if (
+    spec.submodule_search_locations is not None
+  ):  # a package, such as the audit
+    spec = importlib.util.find_spec(f'{module}.__main__')
   source = pathlib.Path(spec.origin).read_text()
   assert "if __name__ == '__main__':" in source
   if 'source.define_flags()' in source:  # shared by the commands of laws
