@@ -163,11 +163,11 @@ def test_steps_on_one_batch_lower_its_loss(losses_of, objective):
   'case',
   [
     ('masked', (8, 1, 1)),
-    ('masked', (2, 2, 2), 2),  # micro-batches
-    ('spans', (8, 1, 1)),
+    pytest.param(('masked', (2, 2, 2), 2), marks=pytest.mark.long),
+    pytest.param(('spans', (8, 1, 1)), marks=pytest.mark.long),
     ('spans', (1, 8, 1)),
-    ('spans', (1, 1, 4)),
-    ('spans', (2, 2, 2), 2),
+    pytest.param(('spans', (1, 1, 4)), marks=pytest.mark.long),
+    ('spans', (2, 2, 2), 2),  # micro-batches
   ],
   ids=str,
 )
