@@ -140,6 +140,7 @@ class OrderedSplitRows:
     self._seed = seed
     targets_K = np.array(store.num_tokens_K) - 1
     self._ends_K = np.cumsum(-(-targets_K // recipe.shape.length))
+    self._stream = functools.lru_cache(maxsize=2)(self._find_stream)
 
   def __len__(self) -> int:
     return int(self._ends_K[-1])
@@ -150,23 +151,25 @@ class OrderedSplitRows:
     batch = self._recipe.shape.empty(len(indices))
     shards = np.searchsorted(self._ends_K, indices, side='right')
     for number in np.unique(shards[indices < len(self)]):
-      shard = self._store.shard(int(number))
-      stream = _Stream(
-        np.arange(len(shard.lengths), dtype=np.int32),
-        np.cumsum(shard.lengths, dtype=np.int64),
-      )
       start = self._ends_K[number - 1] if number else 0
       (chosen,) = np.nonzero(shards == number)
       _fill(
         batch,
         chosen,
-        shard,
-        stream,
+        self._store.shard(int(number)),
+        self._stream(int(number)),
         indices[chosen] - start,
         self._recipe,
         [(self._seed, 0, 4, int(index)) for index in indices[chosen]],
       )
     return batch
+
+  def _find_stream(self, shard: int) -> _Stream:
+    lengths = self._store.shard(shard).lengths
+    return _Stream(
+      np.arange(len(lengths), dtype=np.int32),
+      np.cumsum(lengths, dtype=np.int64),
+    )
 
 
 def _fill(

@@ -10,7 +10,7 @@ from absl import flags
 
 from configs.errors import UserError
 from data import sources
-from data.batch import Batch
+from data.batch import Batch, BatchShape
 from data.config import DataConfig
 from data.corpus import Corpus
 from data.fitting import FitRows, OrderedFitRows, Plan, load_plans
@@ -37,20 +37,22 @@ class TrainRows(Protocol):
 class MixedRows:
   """Rows of several sources, dealt out by a schedule."""
 
-  def __init__(self, parts: Sequence[TrainRows], schedule: Schedule):
+  def __init__(
+    self, parts: Sequence[TrainRows], schedule: Schedule, shape: BatchShape
+  ):
     self._parts = parts
     self._schedule = schedule
+    self._shape = shape
     self.rows_per_epoch = sum(part.rows_per_epoch for part in parts)
 
   def sequences(self, indices: np.ndarray) -> Batch:
     """The rows at `indices`, of shape B."""
     sources_B, rows_B = self._schedule.locate(np.asarray(indices))
-    batch: Batch = {}
+    batch = self._shape.empty(len(rows_B))
     for source in np.unique(sources_B):
       chosen = sources_B == source
       for key, value in self._parts[source].sequences(rows_B[chosen]).items():
-        empty = np.zeros((len(chosen), value.shape[1]), value.dtype)
-        batch.setdefault(key, empty)[chosen] = value
+        batch[key][chosen] = value
     return batch
 
 
@@ -170,7 +172,7 @@ def train_rows(
       f'rows, and training reads {num_rows}: raise the caps, or lower '
       'train.num_steps'
     )
-  return MixedRows(parts, schedule)
+  return MixedRows(parts, schedule, recipe.shape)
 
 
 def train_batches(

@@ -1,7 +1,7 @@
 """What the model of a run reads of a text."""
 
 from configs.errors import UserError
-from data.objectives import ARCHITECTURES
+from data.objectives import check_architecture
 from data.recipe import Recipe, make_recipe
 from data.tokenizer import Tokenizer
 from train.config import RunConfig
@@ -41,9 +41,4 @@ def check_objective(config: RunConfig) -> None:
       head for it.
   """
   check_head(config.model)
-  kind, architecture = config.data.objective.kind, config.model.architecture
-  if architecture not in ARCHITECTURES[kind]:
-    raise UserError(
-      f'data.objective.kind = {kind!r}: goes with model.architecture = '
-      f'{" or ".join(ARCHITECTURES[kind])}, not {architecture}'
-    )
+  check_architecture(config.data.objective.kind, config.model.architecture)

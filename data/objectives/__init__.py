@@ -41,6 +41,16 @@ def special_tokens(config: ObjectiveConfig, max_length: int) -> tuple[str, ...]:
   return ()
 
 
+def check_architecture(kind: str, architecture: str) -> None:
+  """Raises UserError where an objective is none for an architecture."""
+  allowed = ARCHITECTURES[kind]
+  if architecture not in allowed:
+    raise UserError(
+      f'data.objective.kind = {kind!r}: goes with model.architecture = '
+      f'{" or ".join(allowed)}, not {architecture}'
+    )
+
+
 def make(
   config: ObjectiveConfig,
   architecture: str,
@@ -60,12 +70,7 @@ def make(
       has not all of its special tokens. One sentinel is enough: how long pieces
       can be with so many is the objective's `max_length`.
   """
-  allowed = ARCHITECTURES[config.kind]
-  if architecture not in allowed:
-    raise UserError(
-      f'data.objective.kind = {config.kind!r}: goes with model.architecture = '
-      f'{" or ".join(allowed)}, not {architecture}'
-    )
+  check_architecture(config.kind, architecture)
   for token in special_tokens(config, max_length=2):
     if token not in vocabulary.ids:
       raise UserError(

@@ -4,7 +4,8 @@ import pytest
 
 from configs.errors import UserError
 from data.byte_tokenizer import ByteTokenizer
-from data.objectives.base import ObjectiveConfig
+from data.objectives import ARCHITECTURES
+from data.objectives.base import KEEP_LENGTH, ObjectiveConfig
 from data.recipe import make_recipe, special_tokens, vocabulary
 
 
@@ -51,6 +52,13 @@ def test_a_decoder_has_the_source_as_its_prefix(data_config):
   assert recipe.shape.source_length == 0
   assert recipe.piece_length < 512
   assert recipe.objective.sizes(recipe.piece_length, 0.0)[1] <= 512
+
+
+@pytest.mark.parametrize('kind', ARCHITECTURES)
+def test_the_config_knows_which_objectives_keep_lengths(data_config, kind):
+  config = _config(data_config, kind)
+  recipe = make_recipe(config, _tokenizer(config), ARCHITECTURES[kind][0])
+  assert recipe.objective.keeps_length == (kind in KEEP_LENGTH)
 
 
 def test_a_causal_row_is_a_piece(data_config):
