@@ -13,9 +13,9 @@ from data.batch import Batch
 from evals.scores import Score, exponential, ratio
 from model.transformer import Transformer
 from train.heldout import padded_token_bytes
+from train.losses import check_inputs, token_nats
 from train.pretrained import Pretrained
 from train.sharding import on_mesh, put_batch
-from train.step import check_inputs, token_nats
 
 _KEPT = ('tokens', 'targets', 'segment_ids', 'weights')
 

@@ -17,7 +17,8 @@ from data.tokenizer import Tokenizer, tokenizer_from_json
 from finetune.module import Classifier, abstract_params
 from train import checkpoint
 from train.checkpoint import Meta, RunCheckpoints
-from train.config import CheckpointConfig, MeshConfig, RunConfig
+from train.config import CheckpointConfig, RunConfig
+from train.mesh_config import MeshConfig
 from train.sharding import (
   batch_ways,
   local_rows,

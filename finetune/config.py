@@ -3,7 +3,8 @@
 import dataclasses
 
 from configs.errors import UserError
-from train.config import MeshConfig, OptimizerConfig, ScheduleConfig
+from train.mesh_config import MeshConfig
+from train.optimizer_config import OptimizerConfig, ScheduleConfig
 
 MODES = ('full', 'scratch', 'probe')
 

@@ -18,10 +18,10 @@ from finetune.config import FinetuneConfig
 from finetune.module import Classifier, abstract_state, shardings_of
 from finetune.step import train_step
 from model.parametrization import learning_rates
-from train.config import OptimizerConfig
 from train.interrupt import StopRequest
 from train.metrics import MetricWriter
 from train.optimizer import learning_rate, make_optimizer
+from train.optimizer_config import OptimizerConfig
 from train.sharding import local_rows, on_mesh, put_batch
 from train.step import TrainState
 

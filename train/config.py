@@ -1,13 +1,12 @@
 """The typed view of a whole run."""
 
 import dataclasses
-import math
 
 from configs.errors import UserError
 from data.config import DataConfig
 from model.config import ModelConfig
-
-SCHEDULES = ('wsd', 'cosine')
+from train.mesh_config import MeshConfig
+from train.optimizer_config import OptimizerConfig, ScheduleConfig
 
 # Where and how a run computes, not what: a run may go on with other values.
 RESUMABLE_KEYS = (
@@ -26,84 +25,10 @@ RESUMABLE_KEYS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshConfig:
-  """Devices along each mesh axis; -1 takes what the others leave."""
+class StepConfig:
+  """What a compiled step depends on beside model, optimizer and batch."""
 
-  data: int
-  fsdp: int
-  tensor: int
-  expert: int = 1
-
-  def validate(self) -> None:
-    """Raises UserError for a size below 1, or more than one -1."""
-    sizes = dataclasses.asdict(self)
-    for key, size in sizes.items():
-      if size < 1 and size != -1:
-        raise UserError(f'mesh.{key} = {size}: at least 1, or -1 to fill')
-    if list(sizes.values()).count(-1) > 1:
-      raise UserError(f'mesh = {sizes}: only one axis can be -1')
-
-  def shape(self, num_devices: int) -> tuple[int, ...]:
-    """Sizes of the axes for a number of devices.
-
-    Raises:
-      UserError: the product of the axes is not the number of devices.
-    """
-    sizes = [self.data, self.fsdp, self.tensor, self.expert]
-    known = math.prod(size for size in sizes if size != -1)
-    if -1 in sizes and num_devices % known == 0:
-      sizes[sizes.index(-1)] = num_devices // known
-    if math.prod(sizes) != num_devices:
-      raise UserError(
-        f'mesh (data, fsdp, tensor, expert) = {tuple(sizes)} does not make up '
-        f'{num_devices} devices; set one axis to -1 to fill'
-      )
-    return tuple(sizes)
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-  """AdamW (Loshchilov and Hutter 2019) behind a clipped global norm."""
-
-  learning_rate: float
-  b1: float
-  b2: float
-  eps: float
-  weight_decay: float
-  clip_norm: float
-
-  def validate(self) -> None:
-    """Raises UserError for a value out of range."""
-    for key in ('learning_rate', 'eps', 'clip_norm'):
-      if not getattr(self, key) > 0:
-        raise UserError(f'optimizer.{key} = {getattr(self, key)}: above 0')
-    for key in ('b1', 'b2'):
-      if not 0 <= getattr(self, key) < 1:
-        raise UserError(f'optimizer.{key} = {getattr(self, key)}: in [0, 1)')
-    if self.weight_decay < 0:
-      raise UserError(f'optimizer.weight_decay = {self.weight_decay}: below 0')
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleConfig:
-  """The learning rate over the steps, as a share of its peak."""
-
-  kind: str
-  warmup_steps: int
-  decay_steps: int
-  final_ratio: float
-
-  def validate(self) -> None:
-    """Raises UserError for a value out of range."""
-    if self.kind not in SCHEDULES:
-      raise UserError(
-        f'schedule.kind = {self.kind!r}: choose from {", ".join(SCHEDULES)}'
-      )
-    for key in ('warmup_steps', 'decay_steps'):
-      if getattr(self, key) < 0:
-        raise UserError(f'schedule.{key} = {getattr(self, key)}: at least 0')
-    if not 0 <= self.final_ratio <= 1:
-      raise UserError(f'schedule.final_ratio = {self.final_ratio}: in [0, 1]')
+  accumulate_steps: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +50,11 @@ class TrainConfig:
     for key in ('seed', 'eval_every_steps', 'eval_sequences'):
       if getattr(self, key) < 0:
         raise UserError(f'train.{key} = {getattr(self, key)}: at least 0')
+
+  @property
+  def step(self) -> StepConfig:
+    """What of it is compiled."""
+    return StepConfig(self.accumulate_steps)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -108,7 +108,7 @@ def run(
   program = programs.build(
     run_config.model,
     run_config.optimizer,
-    run_config.train.accumulate_steps,
+    run_config.train.step,
     recipe.shape,
     mesh,
   )

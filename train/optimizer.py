@@ -8,7 +8,7 @@ import jax
 import optax
 
 from model.parametrization import is_decayed
-from train.config import OptimizerConfig, ScheduleConfig
+from train.optimizer_config import OptimizerConfig, ScheduleConfig
 
 
 def learning_rate(

@@ -14,7 +14,8 @@ from data.tokenizer import Tokenizer, tokenizer_from_json
 from model.transformer import Transformer, abstract_inputs, make
 from train import checkpoint
 from train.checkpoint import Meta
-from train.config import MeshConfig, RunConfig
+from train.config import RunConfig
+from train.mesh_config import MeshConfig
 from train.sharding import make_mesh, tree_shardings, unbox
 
 

@@ -14,8 +14,10 @@ from model.config import ModelConfig
 from model.parametrization import learning_rates
 from model.transformer import make
 from train import step as steps
-from train.config import OptimizerConfig
+from train.config import StepConfig
+from train.losses import check_inputs
 from train.optimizer import make_optimizer
+from train.optimizer_config import OptimizerConfig
 from train.sharding import (
   batch_sharding,
   check_divisible,
@@ -46,10 +48,24 @@ class Program:
   eval_step: Callable[..., dict[str, jax.Array]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Lowered:
+  """The functions of a `Program`, before they are compiled.
+
+  Nothing of it needs the devices of the mesh to be there.
+  """
+
+  mesh: Mesh
+  abstract_state: TrainState
+  init: Callable[[jax.Array], TrainState]
+  train_step: jax.stages.Lowered
+  eval_step: jax.stages.Lowered
+
+
 def build(
   model_config: ModelConfig,
   optimizer_config: OptimizerConfig,
-  accumulate_steps: int,
+  step_config: StepConfig,
   shape: BatchShape,
   mesh: Mesh,
 ) -> Program:
@@ -60,7 +76,7 @@ def build(
   Args:
     model_config: of any of the three shapes of a transformer.
     optimizer_config: its learning rate is not used.
-    accumulate_steps: micro-batches a step.
+    step_config: of a step.
     shape: of the global batch.
     mesh: of devices, which may be absent.
 
@@ -68,24 +84,42 @@ def build(
     UserError: the model gives no logits of such a batch's targets, or an array
       does not divide over the mesh.
   """
-  steps.check_inputs(model_config, shape.arrays())
   any_rate = dataclasses.replace(optimizer_config, learning_rate=1.0)
-  return _build(model_config, any_rate, accumulate_steps, shape, mesh)
+  return _build(model_config, any_rate, step_config, shape, mesh)
 
 
 @functools.lru_cache(maxsize=16)
 def _build(
   model_config: ModelConfig,
   optimizer_config: OptimizerConfig,
-  accumulate_steps: int,
+  step_config: StepConfig,
   shape: BatchShape,
   mesh: Mesh,
 ) -> Program:
+  lowered = lower(model_config, optimizer_config, step_config, shape, mesh)
+  return Program(
+    mesh,
+    lowered.abstract_state,
+    lowered.init,
+    lowered.train_step.compile(),
+    lowered.eval_step.compile(),
+  )
+
+
+def lower(
+  model_config: ModelConfig,
+  optimizer_config: OptimizerConfig,
+  step_config: StepConfig,
+  shape: BatchShape,
+  mesh: Mesh,
+) -> Lowered:
+  """Lays the functions out over a mesh; arguments and errors as `build`."""
+  check_inputs(model_config, shape.arrays())
   model = make(model_config)
   rates = functools.partial(learning_rates, model_config)
   optimizer = make_optimizer(optimizer_config, rates)
   micro_batch = 'data.batch_size / train.accumulate_steps'
-  rows = shape.batch_size // accumulate_steps
+  rows = shape.batch_size // step_config.accumulate_steps
   check_divisible((rows,), ('batch',), mesh, micro_batch)
   replicated = NamedSharding(mesh, PartitionSpec())
 
@@ -113,32 +147,24 @@ def _build(
     }
     # Without dropout the program has no such argument.
     key = array(any_key.dtype, (), replicated) if model_config.dropout else None
-    train_step = (
-      jax.jit(
-        functools.partial(
-          steps.train_step,
-          model=model,
-          optimizer=optimizer,
-          accumulate_steps=accumulate_steps,
-        ),
-        out_shardings=(shardings, replicated),
-        donate_argnames='state',
-      )
-      .lower(state, batch, array(jnp.float32, (), replicated), key)
-      .compile()
+    train_step = jax.jit(
+      functools.partial(
+        steps.train_step,
+        model=model,
+        optimizer=optimizer,
+        config=step_config,
+      ),
+      out_shardings=(shardings, replicated),
+      donate_argnames='state',
+    ).lower(state, batch, array(jnp.float32, (), replicated), key)
+    eval_step = jax.jit(
+      functools.partial(steps.eval_step, model=model),
+      out_shardings=replicated,
+    ).lower(
+      state.params,
+      batch,
+      array(jnp.float32, (model_config.vocab_size,), replicated),
     )
-    eval_step = (
-      jax.jit(
-        functools.partial(steps.eval_step, model=model),
-        out_shardings=replicated,
-      )
-      .lower(
-        state.params,
-        batch,
-        array(jnp.float32, (model_config.vocab_size,), replicated),
-      )
-      .compile()
-    )
-  return Program(
+  return Lowered(
     mesh, state, jax.jit(init, out_shardings=shardings), train_step, eval_step
   )

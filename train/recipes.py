@@ -5,7 +5,7 @@ from data.objectives import check_architecture
 from data.recipe import Recipe, make_recipe
 from data.tokenizer import Tokenizer
 from train.config import RunConfig
-from train.step import check_head
+from train.losses import check_head
 
 
 def recipe_of(config: RunConfig, tokenizer: Tokenizer) -> Recipe:

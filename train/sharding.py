@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from configs.errors import UserError
-from train.config import MeshConfig
+from train.mesh_config import MeshConfig
 
 MESH_AXES = ('data', 'fsdp', 'tensor', 'expert')
 

@@ -25,7 +25,7 @@ from model.beam import Ranking
 from model.generate import Choice, Prompts
 from model.sampling import Sampling
 from model.transformer import abstract_inputs, make
-from train.config import MeshConfig
+from train.mesh_config import MeshConfig
 from train.pretrained import load_pretrained
 from train.sharding import logical_rules
 

@@ -84,7 +84,7 @@ def test_values_are_those_of_training(pretrained, batches):
   compiled = program.build(
     pretrained.config.model,
     pretrained.config.optimizer,
-    1,
+    pretrained.config.train.step,
     BatchShape(8, 96),  # as the run that made it: compiled already
     pretrained.mesh,
   )

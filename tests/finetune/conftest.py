@@ -10,7 +10,8 @@ from configs.tree import to_dataclass, with_overrides
 from model.transformer import Decoder
 from train import workdir
 from train.checkpoint import Meta, RunCheckpoints
-from train.config import MeshConfig, RunConfig
+from train.config import RunConfig
+from train.mesh_config import MeshConfig
 from train.pretrained import abstract_params
 from train.sharding import make_mesh
 from train.step import TrainState

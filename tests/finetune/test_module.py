@@ -21,7 +21,8 @@ from finetune.module import Classifier, abstract_params, with_head
 from finetune.step import train_step
 from model.config import ModelConfig
 from model.transformer import Decoder
-from train.config import MeshConfig, OptimizerConfig
+from train.mesh_config import MeshConfig
+from train.optimizer_config import OptimizerConfig
 from train.step import TrainState
 
 SHAPE = to_dataclass(

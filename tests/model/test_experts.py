@@ -11,7 +11,7 @@ from configs import model as base
 from configs.tree import to_dataclass
 from model.config import ModelConfig
 from model.experts import LOSSES, Experts
-from train.step import router_loss
+from train.losses import router_loss
 
 TINY = to_dataclass(
   ModelConfig,

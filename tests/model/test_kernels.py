@@ -23,7 +23,7 @@ from model.config import ModelConfig
 from model.masks import Mask
 from model.transformer import Decoder
 from train import sharding
-from train.config import MeshConfig
+from train.mesh_config import MeshConfig
 
 BATCH, HEADS, KV_HEADS, WIDTH = 2, 4, 2, 8
 

@@ -29,8 +29,9 @@ from model.parametrization import (
 )
 from model.stack import Block, Context
 from model.transformer import Decoder, EncoderDecoder
-from train.config import OptimizerConfig
+from train.config import StepConfig
 from train.optimizer import make_optimizer
+from train.optimizer_config import OptimizerConfig
 from train.step import init_state, train_step
 
 VOCAB = 64
@@ -82,7 +83,7 @@ def _trained(config, num_steps):
   init = jax.jit(lambda key: nn.unbox(init_state(key, model, optimizer)))
   step = jax.jit(
     functools.partial(
-      train_step, model=model, optimizer=optimizer, accumulate_steps=1
+      train_step, model=model, optimizer=optimizer, config=StepConfig()
     )
   )
   state = init(jax.random.key(0))

@@ -8,7 +8,8 @@ from jax.experimental import topologies
 from configs.tree import to_dataclass, with_overrides
 from data.batch import BatchShape
 from train import program, sharding
-from train.config import MeshConfig, RunConfig
+from train.config import RunConfig, StepConfig
+from train.mesh_config import MeshConfig
 
 MODEL = {
   'model.num_layers': 4,
@@ -40,7 +41,7 @@ def _compiled(tiny_config, devices, mesh, attention):
   return program.build(
     config.model,
     config.optimizer,
-    1,
+    StepConfig(),
     BatchShape(8, 1024),
     sharding.make_mesh(MeshConfig(*mesh), devices),
   ).train_step

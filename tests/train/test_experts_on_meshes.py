@@ -16,7 +16,7 @@ from model import dropless
 from model.config import ModelConfig
 from model.experts import LOSSES, Experts
 from train import sharding
-from train.config import MeshConfig
+from train.mesh_config import MeshConfig
 
 # data, fsdp, tensor, expert
 ALONE = [(4, 1, 1, 1), (1, 4, 1, 1), (1, 1, 4, 1), (1, 1, 1, 4)]

@@ -11,7 +11,8 @@ from configs.tree import to_dataclass, with_overrides
 from data.batch import BatchShape
 from train import loop, metrics
 from train import program as programs
-from train.config import MeshConfig, RunConfig
+from train.config import RunConfig, StepConfig
+from train.mesh_config import MeshConfig
 from train.sharding import local_rows, make_mesh, put_batch
 
 ONE = 1, 1, 1
@@ -120,7 +121,11 @@ def losses_of(tiny_config):
     config = dataclasses.replace(run_config.model, num_layers=1, **changes)
     mesh = make_mesh(MeshConfig(*sizes), jax.devices()[: np.prod(sizes)])
     return programs.build(
-      config, run_config.optimizer, accumulate_steps, shape, mesh
+      config,
+      run_config.optimizer,
+      StepConfig(accumulate_steps),
+      shape,
+      mesh,
     )
 
   @functools.cache

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from train.config import OptimizerConfig, ScheduleConfig
 from train.optimizer import learning_rate, make_optimizer
+from train.optimizer_config import OptimizerConfig, ScheduleConfig
 
 ADAMW = OptimizerConfig(
   learning_rate=0.5, b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.1, clip_norm=1e9

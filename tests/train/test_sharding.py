@@ -11,7 +11,8 @@ from configs.errors import UserError
 from configs.tree import to_dataclass, with_overrides
 from data.batch import BatchShape
 from train import program, sharding
-from train.config import MeshConfig, RunConfig
+from train.config import RunConfig, StepConfig
+from train.mesh_config import MeshConfig
 
 
 def test_each_logical_axis_has_its_mesh_axis():
@@ -69,7 +70,9 @@ def test_a_micro_batch_that_does_not_divide_is_refused(tiny_config):
   config = to_dataclass(RunConfig, tiny_config)
   mesh = sharding.make_mesh(MeshConfig(8, 1, 1))
   with pytest.raises(UserError, match=r'train\.accumulate_steps.*of 4.* = 8'):
-    program.build(config.model, config.optimizer, 2, BatchShape(8, 16), mesh)
+    program.build(
+      config.model, config.optimizer, StepConfig(2), BatchShape(8, 16), mesh
+    )
 
 
 def test_one_process_holds_all_rows_in_their_order():
@@ -91,7 +94,7 @@ def test_fsdp_and_tensor_divide_parameters_and_moments(tiny_config):
   )
   mesh = sharding.make_mesh(config.mesh)
   built = program.build(
-    config.model, config.optimizer, 1, BatchShape(8, 16), mesh
+    config.model, config.optimizer, StepConfig(), BatchShape(8, 16), mesh
   )
   state = built.init(jax.random.key(0))
   up = state.params['decoder']['layers']['ffn']['up']['kernel']

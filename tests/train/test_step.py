@@ -17,8 +17,9 @@ from configs.tree import to_dataclass
 from data.batch import BatchShape
 from model.parametrization import learning_rates
 from model.transformer import Transformer, make
+from train import losses
 from train import step as steps
-from train.config import RunConfig
+from train.config import RunConfig, StepConfig
 from train.optimizer import make_optimizer
 
 VOCAB = 7
@@ -53,7 +54,7 @@ class Case:
   @functools.cached_property
   def gradients(self):
     """A batch to ((loss, sums), gradients), without dropout."""
-    sums = functools.partial(steps.training_sums, model=self.model, key=None)
+    sums = functools.partial(losses.training_sums, model=self.model, key=None)
     compiled = jax.jit(jax.value_and_grad(sums, has_aux=True))
     return functools.partial(compiled, self.params)
 
@@ -181,7 +182,7 @@ def test_micro_batches_of_unequal_weight_give_the_whole_batchs_update(
       jnp.float32(1.0),
       model=case.model,
       optimizer=plain,
-      accumulate_steps=2,
+      config=StepConfig(accumulate_steps=2),
     )
     return jax.tree.map(jnp.subtract, state.params, new.params), metrics['loss']
 
@@ -197,7 +198,7 @@ def test_micro_batches_of_unequal_weight_give_the_whole_batchs_update(
 def test_a_prefix_is_seen_from_before_its_end(make_case):
   case = make_case('prefix')
   causal = {k: v for k, v in case.batch.items() if k != 'prefix'}
-  nats = jax.jit(lambda b: steps.token_nats(case.params, b, case.model))
+  nats = jax.jit(lambda b: losses.token_nats(case.params, b, case.model))
   with_prefix, without = nats(case.batch), nats(causal)
   differs = np.abs(with_prefix - without).max(axis=0) > 1e-6
   # The first segment's two tokens see each other, of the second's only one is
@@ -224,7 +225,7 @@ def test_a_step_moves_against_the_learning_rate_times_the_update(
       rate,
       model=decoder.model,
       optimizer=optimizer,
-      accumulate_steps=1,
+      config=StepConfig(),
     )
     return new.params['embedding']['table'] - state.params['embedding']['table']
 
@@ -258,11 +259,11 @@ def test_a_model_that_does_not_fit_its_batches(
   config = dataclasses.replace(run_config.model, **changes)
   config.validate()
   with pytest.raises(UserError, match=message):
-    steps.check_inputs(config, BatchShape(2, 4, **shape).arrays())
+    losses.check_inputs(config, BatchShape(2, 4, **shape).arrays())
 
 
 @pytest.mark.parametrize('name', SHAPES)
 def test_models_that_fit_their_batches(run_config, name):
   changes, shape = SHAPES[name]
   config = dataclasses.replace(run_config.model, **changes)
-  steps.check_inputs(config, shape.arrays())
+  losses.check_inputs(config, shape.arrays())

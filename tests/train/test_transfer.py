@@ -57,7 +57,7 @@ def _loss(parametrization, width, rate, seed):
   mesh = make_mesh(config.mesh, jax.devices()[:1])
   recipe = recipe_of(config, corpus.tokenizer)
   program = programs.build(
-    config.model, config.optimizer, 1, recipe.shape, mesh
+    config.model, config.optimizer, config.train.step, recipe.shape, mesh
   )
   state = program.init(jax.random.key(seed))
   rows = pipeline.train_rows(corpus, config.data, recipe)
