@@ -22,9 +22,11 @@ CORE = [
 ]
 
 # Their text is no part of the corpus. Most come with a package of the core:
-# tensorstore with Orbax, the others but one with TFDS. The last fits laws.
+# etils and tensorstore with Orbax, the others but one with TFDS. The last fits
+# laws.
 UNREAD = [
   'array_record',
+  'etils',
   'fsspec',
   'pyarrow',
   'requests',
@@ -39,9 +41,14 @@ AUDIT = [
   'python-stdnum>=2',
 ]
 
+# Compiles for TPUs that are not there.
+TPU = ['jax[tpu]; sys_platform == "linux" and platform_machine == "x86_64"']
+
 EXTRAS = {
   'test': [
     *AUDIT,
+    *TPU,
+    'codecarbon>=3.3.2',
     'datasets>=4',
     'fastokens>=0.3.5',
     'hypothesis>=6.100',
@@ -54,13 +61,15 @@ EXTRAS = {
     'plotly>=6',
     'pytest>=8',
     'pytest-xdist>=3.6',
+    'pyyaml>=6',
+    'qwix>=0.1.8',
     'ruff>=0.12',
     'safetensors>=0.5',
     'sentencepiece>=0.2.3',
     'tiktoken>=0.12',
   ],
   'cuda': ['jax[cuda12]'],
-  'tpu': ['jax[tpu]'],
+  'tpu': TPU,
   'tf': ['tensorflow'],
   'hf': ['accelerate', 'gguf', 'safetensors', 'torch', 'transformers'],
   'audit': AUDIT,
@@ -70,7 +79,9 @@ EXTRAS = {
   'lm_eval': ['lm-eval>=0.4.13'],
   'ray': ['ray'],
   'slurm': ['submitit'],
-  'energy': ['codecarbon'],
+  'energy': ['codecarbon>=3.3.2'],
+  'int8': ['qwix>=0.1.8'],
+  'gcs': ['gcsfs>=2026.10'],
   'plotly': ['plotly>=6'],
   'wandb': ['wandb'],
   'colab': ['ipykernel', 'ipywidgets'],

@@ -45,3 +45,34 @@ CHIPS: dict[str, Chip] = {
 # TPU v4 (Chowdhery et al. 2022, arXiv:2204.02311), Llama 3 405B .38 to .43 on
 # H100 (Grattafiori et al. 2024, arXiv:2407.21783). Small models reach less.
 MFU = 0.4
+
+
+class Tpu(NamedTuple):
+  """What the compiler for one kind of TPU and a topology of it need to know.
+
+  Bandwidths are one way, as published for both ways by halves: HBM and links
+  between chips in Google's Cloud TPU documentation (pages v4, v5e, v5p, v6e),
+  and there the data-center network of v5e, v5p and v6e. v4's is taken to be
+  v5e's.
+
+  Clocks follow from the peaks: two FLOPs a cycle from each cell of the matrix
+  units, 8 units of 128 x 128 cells in v4 and v5p, 4 in v5e, 4 of 256 x 256 in
+  v6e.
+  """
+
+  chip: str  # of CHIPS
+  hbm_bytes: float  # what libtpu leaves to a program
+  hbm_bytes_per_second: float
+  axes: int  # of the torus
+  wraps: int  # a side is a ring where it is a multiple of this
+  link_bytes_per_second: float  # to a neighbour; two neighbours an axis
+  network_bytes_per_second: float  # of a chip, between slices
+  clock_hertz: float
+
+
+TPUS: dict[str, Tpu] = {
+  'v4': Tpu('tpu-v4', 30.75 * 2**30, 1.228e12, 3, 4, 50e9, 3.125e9, 1.05e9),
+  'v5e': Tpu('tpu-v5e', 15.75 * 2**30, 0.819e12, 2, 16, 50e9, 3.125e9, 1.5e9),
+  'v5p': Tpu('tpu-v5p', 95.74 * 2**30, 2.765e12, 3, 4, 100e9, 6.25e9, 1.75e9),
+  'v6e': Tpu('tpu-v6e', 31.25 * 2**30, 1.638e12, 2, 16, 100e9, 12.5e9, 1.75e9),
+}

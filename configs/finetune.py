@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from configs import pretrain
 from configs.errors import UserError
 
 TASKS = ('library',)
@@ -40,17 +41,23 @@ def get_config(task: str | None = None) -> ConfigDict:
   # whitened features
   config.probe_l2 = 1e-2
 
-  optimizer = config.optimizer = ConfigDict()  # AdamW; full and scratch
-  optimizer.learning_rate = 5e-3  # at its peak
-  optimizer.b1 = 0.9
-  optimizer.b2 = 0.98
-  optimizer.eps = 1e-9
-  optimizer.weight_decay = 0.1  # times the learning rate; matrices only
-  optimizer.clip_norm = 1.0  # of the global gradient
+  # full and scratch: the keys of configs/pretrain.py
+  config.optimizer = pretrain.get_config().optimizer
+  config.optimizer.learning_rate = 5e-3  # at its peak
 
   mesh = config.mesh = ConfigDict()  # devices along each axis; -1 fills
   mesh.data = -1  # batch, parameters replicated
   mesh.fsdp = 1  # batch and parameters
+  mesh.sequence = 1  # places of each row; attention gathers keys and values
   mesh.tensor = 1  # heads, feed-forward width and vocabulary
   mesh.expert = 1  # batch, and of a mixture the experts
+  # slices of TPUs that an axis extends over; what it counts are all devices
+  mesh.dcn_data = 1
+  mesh.dcn_fsdp = 1
+  # what lies along the axes, see train/rules.py: fsdp | zero1 (only moments are
+  # divided by fsdp) | megatron_sp (places between layers by tensor, too)
+  mesh.strategy = 'fsdp'
+  # parameters that lie otherwise, such as 'embedding.table: tensor, fsdp': the
+  # end of a path, and for each dimension axes joined by +, or none
+  mesh.overrides = ()
   return config.lock()

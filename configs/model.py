@@ -66,6 +66,11 @@ def get_config() -> ConfigDict:
   # auto is splash on a TPU, cudnn on a GPU, and xla where they cannot
   model.attention = 'auto'
   model.compute_dtype = 'float32'  # float32 | bfloat16; sums are float32
+  # native: in the compute dtype | int8: of layers, in 8-bit integers (qwix)
+  model.matmul = 'native'
   model.scan_layers = False  # loop over layers in the compiled step
-  model.remat = 'none'  # none | dots | full: what the backward pass recomputes
+  # what the backward pass recomputes: none | dots: all but what linear layers
+  # return | full: all but what each layer reads | offload: as full, and what
+  # each layer reads is kept in the host's memory
+  model.remat = 'none'
   return model

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from configs import model
 from configs.errors import UserError
+from configs.grids import PUE
 from configs.sizes import SIZES
 from configs.tree import with_overrides
 
@@ -91,35 +92,88 @@ def get_config(size: str | None = None) -> ConfigDict:
   mesh = config.mesh = ConfigDict()  # devices along each axis; -1 fills
   mesh.data = -1  # batch, parameters replicated
   mesh.fsdp = 1  # batch and parameters
+  mesh.sequence = 1  # places of each row; attention gathers keys and values
   mesh.tensor = 1  # heads, feed-forward width and vocabulary
   mesh.expert = 1  # batch, and of a mixture the experts
+  # slices of TPUs that an axis extends over; what it counts are all devices
+  mesh.dcn_data = 1
+  mesh.dcn_fsdp = 1
+  # what lies along the axes, see train/rules.py: fsdp | zero1 (only moments are
+  # divided by fsdp) | megatron_sp (places between layers by tensor, too)
+  mesh.strategy = 'fsdp'
+  # parameters that lie otherwise, such as 'embedding.table: tensor, fsdp': the
+  # end of a path, and for each dimension axes joined by +, or none
+  mesh.overrides = ()
 
-  optimizer = config.optimizer = ConfigDict()  # AdamW
+  optimizer = config.optimizer = ConfigDict()
+  # adamw | adafactor | muon, which take the same learning rates | lion, a third
+  # to a tenth of them with as much more decay | schedule_free (AdamW, averaged;
+  # it wants schedule.kind = constant)
+  optimizer.kind = 'adamw'
   optimizer.learning_rate = 8e-3  # at the schedule's peak
+  # decay of the first moment (adafactor: 0.0 = none), and in schedule_free the
+  # share of the average where gradients are taken
   optimizer.b1 = 0.9
-  optimizer.b2 = 0.98
+  optimizer.b2 = 0.98  # decay of the second moment; of lion's only one
   optimizer.eps = 1e-9
+  optimizer.momentum = 0.95  # muon: of matrices
+  # muon: RMS of what changes a matrix, before the learning rate, which is about
+  # that of AdamW; 0.0 = as large as sqrt(max(1, outputs / inputs)) makes it
+  optimizer.update_rms = 0.2
+  optimizer.state_dtype = 'float32'  # of moments: float32 | bfloat16
   optimizer.weight_decay = 0.1  # times the learning rate; matrices only
-  optimizer.clip_norm = 1.0  # of the global gradient
+  optimizer.clip_norm = 1.0  # of the global gradient; 0.0 = no clipping
+  # of the gradient of each array, of each layer's own; 0.0 = no clipping
+  optimizer.clip_block_norm = 0.0
+  # a moving average of the parameters over about 1 / (1 - ema_decay) steps is
+  # evaluated and used instead of the last ones; 0.0 = none
+  optimizer.ema_decay = 0.0
 
   schedule = config.schedule = ConfigDict()
-  schedule.kind = 'wsd'  # wsd (warm up, stay, decay) | cosine
+  # after a linear warm-up: wsd (stay, then decay) | cosine | linear |
+  # inverse_sqrt | constant
+  schedule.kind = 'wsd'
   schedule.warmup_steps = 60
-  schedule.decay_steps = 200  # wsd: the last steps, linear
+  schedule.decay_steps = 200  # wsd: the last steps
+  schedule.decay = 'linear'  # wsd: its form, linear | sqrt (1 - sqrt)
   schedule.final_ratio = 0.0  # of the last learning rate to the peak
 
   train = config.train = ConfigDict()
   train.num_steps = 1000
   train.seed = 0  # initial parameters
   train.accumulate_steps = 1  # micro-batches a step
+  # parts of a row whose logits are held one after the other, in training and
+  # evaluation; divides its length
+  train.loss_chunks = 1
+  # weight in what is descended of the mean squared log-sum-exp of logits, which
+  # keeps them from drifting (PaLM: 1e-4); 0.0 = none
+  train.z_loss = 0.0
   train.log_every_steps = 10
   train.eval_every_steps = 500  # loss on the validation split; 0 = at the end
   train.eval_sequences = 512  # of the validation split; 0 = all
+
+  spike = train.spike = ConfigDict()  # a loss or gradient norm out of the way
+  # skip: the step changes no parameter | rewind: back to a checkpoint, and on
+  # with later batches | none: a loss that is not finite ends the run
+  spike.action = 'none'
+  spike.window_steps = 128  # finite steps before it that it is judged by
+  # standard deviations above their median that are one; the deviation is told
+  # from the median one
+  spike.threshold = 6.0
+  # rewind: to this many steps before the spike or more; as many batches behind
+  # it are passed over
+  spike.margin_steps = 100
+  spike.max_rewinds = 20  # after which the run ends
 
   checkpoint = config.checkpoint = ConfigDict()
   checkpoint.every_steps = 500
   checkpoint.keep_last = 2
   checkpoint.keep_steps = ()  # also saved, and kept for good
+  checkpoint.keep_every_steps = 0  # its multiples too; 0 = none
+  checkpoint.keep_best = 0  # of lowest validation loss, each saved; 0 = none
+  # where they lie: a folder, or gs://BUCKET/PATH, which a run that starts in an
+  # empty workdir goes on from; '' = in the workdir
+  checkpoint.folder = ''
   # workdir of a run that is equal up to this one's decay: start from its
   # checkpoint there rather than from nothing
   checkpoint.branch_from = ''
@@ -127,4 +181,14 @@ def get_config(size: str | None = None) -> ConfigDict:
   log = config.log = ConfigDict()
   log.tensorboard = False
   log.wandb_project = ''  # '' = no Weights & Biases
+
+  costs = config.costs = ConfigDict()  # what a run takes; it changes no result
+  # rated (the chip's power) | measured (by codecarbon, of this machine)
+  costs.energy = 'rated'
+  costs.chip = ''  # of configs/chips.py; '' = detected
+  costs.watts = 0.0  # of all devices together, assumed; 0 = rated or measured
+  costs.usd_per_hour = 0.0  # of all devices together, assumed; 0 = by prices
+  costs.prices = ''  # a JSON file {chip: USD an hour}; '' = configs/chips.py
+  costs.region = 'world'  # whose electricity; of configs/grids.py
+  costs.pue = PUE  # power of the building over that of its machines
   return with_overrides(config, SIZES[size])

@@ -188,6 +188,16 @@ def _llama(
   return {**family, **shape, 'optimizer.learning_rate': rate}
 
 
+# `gpt3-6b` of MaxText, github.com/AI-Hypercomputer/maxtext: what its compiler
+# reports for TPUs is what ours is measured against.
+_MAXTEXT_GPT3_6B: Overrides = {
+  **_GPT3,
+  **_shape(48, 3072, 12, 4 * 3072),
+  'model.vocab_size': 32_768,
+  'model.max_length': 16_384,
+  'data.batch_size': 16,
+  'optimizer.learning_rate': 1.2e-4,
+}
 # BERT's and T5's objectives in minutes on two cores. The layers are those of
 # `nest`: with BERT's learned positions, masked tokens take longer to learn.
 _POCKET: dict[str, Overrides] = {
@@ -236,6 +246,7 @@ SIZES: dict[str, Overrides] = {
   # The paper gives a width of 5,140, which its 40 heads of 128 do not make up.
   'gpt3-13b': _gpt(_GPT3, 40, 5120, 40, 1e-4),
   'gpt3-175b': _gpt(_GPT3, 96, 12_288, 96, 0.6e-4),
+  'maxtext-gpt3-6b': _MAXTEXT_GPT3_6B,
   'bert-tiny': _bert(2, 128),
   'bert-mini': _bert(4, 256),
   'bert-small': _bert(4, 512),

@@ -80,15 +80,13 @@ def get_config(name: str | None = None) -> ConfigDict:
   finetune.sizes = ('nest-98k',)  # adapted at their most tokens
   finetune.modes = ('full', 'scratch', 'probe')
 
-  # What energy and money are reckoned from: assumptions, not measurements.
-  machine = config.machine = ConfigDict()
-  machine.watts = 30.0  # of two busy cores with their memory
-  machine.grams_co2_per_kwh = 400.0
-  machine.usd_per_hour = 0.1
-
   # Every other key of a pre-training run, shared by all rungs.
   shared = pretrain.get_config().unlock()
   shared.data.batch_size = 4  # many small steps suit few tokens
+  # Assumptions, not measurements, of a small machine outside a data centre.
+  shared.costs.watts = 30.0  # of two busy cores with their memory
+  shared.costs.usd_per_hour = 0.1
+  shared.costs.pue = 1.0
   del shared.name
   for section, keys in RUNG_KEYS.items():
     for key in keys:

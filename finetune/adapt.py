@@ -46,12 +46,18 @@ def adapt(
   mesh, classes = pretrained.mesh, topics.classes
   model = Classifier(pretrained.config.model, len(classes))
   params = (
-    random_params(model, mesh, config.seed)
+    random_params(model, mesh, config.seed, pretrained.placement)
     if config.mode == 'scratch'
     else with_head(model, mesh, pretrained.params)
   )
   start = TextClassifier(
-    model, params, mesh, pretrained.tokenizer, classes, config.max_length
+    model,
+    params,
+    mesh,
+    pretrained.tokenizer,
+    classes,
+    config.max_length,
+    pretrained.placement,
   )
   encoded, labels_N = _encoded(start, topics, 'train'), topics.labels('train')
   if config.mode == 'probe':

@@ -19,6 +19,7 @@ from train import checkpoint
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import CheckpointConfig, RunConfig
 from train.mesh_config import MeshConfig
+from train.placement import DEFAULT, Placement
 from train.sharding import (
   batch_ways,
   local_rows,
@@ -39,10 +40,11 @@ class TextClassifier:
   Attributes:
     model: the module that `params` belong to.
     params: laid out over `mesh`.
-    mesh: of (data, fsdp, tensor).
+    mesh: of `train.rules.MESH_AXES`.
     tokenizer: the one it was trained with.
     classes: names, in the order of the scores.
     max_length: tokens of a text, the separator included.
+    placement: of `params` over the mesh.
   """
 
   model: Classifier
@@ -51,6 +53,7 @@ class TextClassifier:
   tokenizer: Tokenizer
   classes: tuple[str, ...]
   max_length: int
+  placement: Placement = DEFAULT
 
 
 def encode(
@@ -113,19 +116,20 @@ def load(
   meta = checkpoint.load_meta(folder)
   if 'classes' not in meta.config:
     raise UserError(f'{folder} is no classifier: give a folder of finetune.run')
-  mesh = make_mesh(
-    mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1), devices
-  )
+  mesh_config = mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1)
+  mesh, placement = make_mesh(mesh_config, devices), mesh_config.placement
   pretrained = to_dataclass(RunConfig, meta.config['pretrained'])
   classes = tuple(meta.config['classes'])
   model = Classifier(pretrained.model, len(classes))
+  abstract = abstract_params(model, mesh, placement)
   return TextClassifier(
     model=model,
-    params=checkpoint.load_params(folder, abstract_params(model, mesh)),
+    params=checkpoint.load_params(folder, abstract),
     mesh=mesh,
     tokenizer=tokenizer_from_json(meta.tokenizer),
     classes=classes,
     max_length=meta.config['finetune']['max_length'],
+    placement=placement,
   )
 
 

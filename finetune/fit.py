@@ -17,13 +17,14 @@ from finetune.classifier import TextClassifier
 from finetune.config import FinetuneConfig
 from finetune.module import Classifier, abstract_state, shardings_of
 from finetune.step import train_step
-from model.parametrization import learning_rates
 from train.interrupt import StopRequest
 from train.metrics import MetricWriter
-from train.optimizer import learning_rate, make_optimizer
+from train.optimizer import make_optimizer, rates_of
 from train.optimizer_config import OptimizerConfig
+from train.placement import Placement
+from train.schedule import learning_rate
 from train.sharding import local_rows, on_mesh, put_batch
-from train.step import TrainState
+from train.step import TrainState, averaged, first_state
 
 
 def indices_of(step: int, num_examples: int, config: FinetuneConfig) -> Any:
@@ -54,7 +55,8 @@ def fit(
   stop: StopRequest,
   show_progress: bool,
 ) -> tuple[Any, int]:
-  """The parameters after training, and the number of steps made.
+  """The parameters after training, averaged where the optimizer averages them,
+  and the number of steps made.
 
   Args:
     classifier: where to begin; its parameters are left as they are.
@@ -71,7 +73,9 @@ def fit(
   mesh, size = classifier.mesh, config.batch_size
   # The rate is handed to each step: runs that differ in it share a program.
   shared = dataclasses.replace(config.optimizer, learning_rate=1.0)
-  start, advance = _program(classifier.model, shared, mesh)
+  start, advance = _program(
+    classifier.model, shared, mesh, classifier.placement
+  )
   state = start(classifier.params)
   local, num_examples = local_rows(mesh, size), len(examples['labels'])
   steps = tqdm(
@@ -83,7 +87,7 @@ def fit(
   )
   for step in steps:
     if stop:
-      return state.params, step - 1
+      return averaged(state), step - 1
     chosen = indices_of(step - 1, num_examples, config)[local]
     batch = {key: value[chosen] for key, value in examples.items()}
     rate = learning_rate(
@@ -97,33 +101,35 @@ def fit(
       _check_finite(step, values)
       writer.write(step, {**values, 'learning_rate': rate})
     if config.eval_every_steps and step % config.eval_every_steps == 0:
-      writer.write(step, validate(state.params))
-  return state.params, config.num_steps
+      writer.write(step, validate(averaged(state)))
+  return averaged(state), config.num_steps
 
 
 @functools.lru_cache(maxsize=16)
 def _program(
-  model: Classifier, optimizer_config: OptimizerConfig, mesh: Mesh
+  model: Classifier,
+  optimizer_config: OptimizerConfig,
+  mesh: Mesh,
+  placement: Placement,
 ) -> tuple[Callable[..., TrainState], Callable[..., Any]]:
   """Parameters to the first state, and the compiled step.
 
   The step takes over the state's memory; so the first one has a copy of the
   parameters.
   """
-  rates = functools.partial(learning_rates, model.config)
+  rates = rates_of(model.config, optimizer_config.kind)
   optimizer = make_optimizer(optimizer_config, rates)
-  layout = shardings_of(abstract_state(model, optimizer, mesh))
+  layout = shardings_of(abstract_state(model, optimizer, mesh, placement))
 
   def start(params: Any) -> TrainState:
-    copy = jax.tree.map(jnp.copy, params)
-    return TrainState(jnp.int32(0), copy, optimizer.init(params))
+    return first_state(jax.tree.map(jnp.copy, params), optimizer)
 
   advance = jax.jit(
     functools.partial(train_step, model=model, optimizer=optimizer),
     out_shardings=(layout, layout.step),
     donate_argnames='state',
   )
-  return jax.jit(start, out_shardings=layout), on_mesh(advance, mesh)
+  return jax.jit(start, out_shardings=layout), on_mesh(advance, mesh, placement)
 
 
 def _check_finite(step: int, values: Mapping[str, float]) -> None:

@@ -5,15 +5,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 from jax.sharding import Mesh
 
 from model.config import ModelConfig
 from model.linear import einsum, parameter
 from model.transformer import Decoder
-from train.sharding import tree_shardings, unbox
-from train.step import TrainState
+from train.optimizer import Optimizer
+from train.placement import DEFAULT, Placement
+from train.sharding import state_shardings, tree_shardings, unbox
+from train.step import TrainState, first_state
 
 
 class Head(nn.Module):
@@ -71,28 +72,32 @@ class Classifier(nn.Module):
     return self.head(self.features(tokens_BxL, segment_ids_BxL))
 
 
-def abstract_params(model: Classifier, mesh: Mesh) -> Any:
+def abstract_params(
+  model: Classifier, mesh: Mesh, placement: Placement = DEFAULT
+) -> Any:
   """Shapes and shardings of the parameters."""
-  return _laid_out(
-    jax.eval_shape(lambda: _init(model, jax.random.key(0))), mesh
-  )
+  boxed = jax.eval_shape(lambda: _init(model, jax.random.key(0)))
+  return _laid_out(boxed, tree_shardings(boxed, mesh, placement))
 
 
 def abstract_state(
-  model: Classifier, optimizer: optax.GradientTransformation, mesh: Mesh
+  model: Classifier,
+  optimizer: Optimizer,
+  mesh: Mesh,
+  placement: Placement = DEFAULT,
 ) -> TrainState:
   """Shapes and shardings of a training state."""
-
-  def state() -> TrainState:
-    params = _init(model, jax.random.key(0))
-    return TrainState(jnp.int32(0), params, optimizer.init(params))
-
-  return _laid_out(jax.eval_shape(state), mesh)
+  boxed = jax.eval_shape(
+    lambda: first_state(_init(model, jax.random.key(0)), optimizer)
+  )
+  return _laid_out(boxed, state_shardings(boxed, mesh, placement))
 
 
-def random_params(model: Classifier, mesh: Mesh, seed: int) -> Any:
+def random_params(
+  model: Classifier, mesh: Mesh, seed: int, placement: Placement = DEFAULT
+) -> Any:
   """Initial parameters, laid out over the mesh."""
-  layout = shardings_of(abstract_params(model, mesh))
+  layout = shardings_of(abstract_params(model, mesh, placement))
   init = jax.jit(lambda key: unbox(_init(model, key)), out_shardings=layout)
   return init(jax.random.key(seed))
 
@@ -129,11 +134,11 @@ def _init(model: Classifier, key: jax.Array) -> Any:
   return model.init(key, token, token)['params']
 
 
-def _laid_out(boxed: Any, mesh: Mesh) -> Any:
+def _laid_out(boxed: Any, shardings: Any) -> Any:
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
       leaf.shape, leaf.dtype, sharding=sharding
     ),
     unbox(boxed),
-    tree_shardings(boxed, mesh),
+    shardings,
   )

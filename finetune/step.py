@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from finetune.module import Classifier
+from train.optimizer import Optimizer
 from train.step import TrainState
 
 Batch = Mapping[str, jax.Array]
@@ -36,28 +37,25 @@ def train_step(
   learning_rate: jax.Array,
   *,
   model: Classifier,
-  optimizer: optax.GradientTransformation,
+  optimizer: Optimizer,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One update from the mean loss over a global batch.
 
   Args:
     state: before the update.
     batch: as `loss`.
-    learning_rate: scalar; times the optimizer's update, taken off the
-      parameters.
+    learning_rate: scalar.
     model: gives the scores.
-    optimizer: without a learning rate.
+    optimizer: of the learning rate, whose updates are added to parameters.
 
   Returns:
     The next state, and `loss` (nats a text) and `grad_norm` (before clipping)
     as float32 scalars.
   """
   nats, grads = jax.value_and_grad(loss)(state.params, batch, model)
-  updates, optimizer_state = optimizer.update(
+  updates, optimizer_state = optimizer(learning_rate).update(
     grads, state.optimizer_state, state.params
   )
-  params = jax.tree.map(
-    lambda p, u: p - learning_rate * u, state.params, updates
-  )
+  params = optax.apply_updates(state.params, updates)
   metrics = {'loss': nats, 'grad_norm': optax.tree.norm(grads)}
   return TrainState(state.step + 1, params, optimizer_state), metrics

@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from model import kernels
 from model.config import ModelConfig
+from model.divided import LAYER_INPUT, STREAM, constrained, crossing, ways
 from model.dropout import dropout, drops
 from model.linear import Linear, einsum
 from model.masks import Mask
@@ -18,6 +19,7 @@ from model.positions import rotary_frequencies, rotate
 
 # Far below any score, yet finite: a row without any key stays free of NaN.
 MASKED = -1e30
+_HEADS = ('batch', 'length', 'heads', None)
 
 
 class KeysValues(NamedTuple):
@@ -73,13 +75,12 @@ class Attention(nn.Module):
       source_BxSxD: its states.
       positions_BxS: of rotary positions; None turns nothing.
     """
+    source_BxSxD = crossing(source_BxSxD, LAYER_INPUT)
     k, v = self.key(source_BxSxD), self.value(source_BxSxD)
     if self.config.qk_norm:
       k = self.key_norm(k)
-    return KeysValues(
-      self._divided(self._turned(k, positions_BxS), 'kv_heads'),
-      self._divided(v, 'kv_heads'),
-    )
+    k = self._turned(k, positions_BxS)
+    return KeysValues(self._gathered(k), self._gathered(v))
 
   def __call__(
     self,
@@ -99,10 +100,10 @@ class Attention(nn.Module):
       bias_BxHxLxS: added to scores; B may be 1.
     """
     c = self.config
-    q = self.query(x_BxLxD)
+    q = self.query(crossing(x_BxLxD, LAYER_INPUT))
     if c.qk_norm:
       q = self.query_norm(q)
-    q = self._divided(self._turned(q, positions_BxL), 'heads')
+    q = constrained(self._turned(q, positions_BxL), _HEADS)
     scale = attention_scale(c)
     if not self.is_initializing():  # which is done on a single token
       dropping = drops(self, c.dropout)
@@ -113,7 +114,7 @@ class Attention(nn.Module):
         ),
       )
       if by_kernel is not None:
-        return self.out(by_kernel)
+        return self._added_up(by_kernel)
     weights = attention_weights(
       q,
       [part.keys_BxSxKxDh for part in parts],
@@ -129,7 +130,7 @@ class Attention(nn.Module):
       stop = start + values.shape[1]
       out += einsum('bkgls,bskd->blkgd', weights[..., start:stop], values)
       start = stop
-    return self.out(out.reshape(q.shape).astype(q.dtype))
+    return self._added_up(out.reshape(q.shape).astype(q.dtype))
 
   def _into_heads(self, heads: int, axis: str) -> Linear:
     c = self.config
@@ -141,6 +142,9 @@ class Attention(nn.Module):
       bias=c.biases,
     )
 
+  def _added_up(self, x_BxLxHxDh: jax.Array) -> jax.Array:
+    return crossing(self.out(crossing(x_BxLxHxDh, _HEADS)), STREAM)
+
   def _turned(
     self, x_BxLxHxDh: jax.Array, positions_BxL: jax.Array | None
   ) -> jax.Array:
@@ -148,10 +152,17 @@ class Attention(nn.Module):
       return x_BxLxHxDh
     return rotate(x_BxLxHxDh, positions_BxL, rotary_frequencies(self.config))
 
-  def _divided(self, x_BxLxHxDh: jax.Array, axis: str) -> jax.Array:
-    return nn.with_logical_constraint(
-      x_BxLxHxDh, ('batch', 'length', axis, None)
-    )
+  def _gathered(self, x_BxSxKxDh: jax.Array) -> jax.Array:
+    """Keys or values of all places, where a mesh divides sequences.
+
+    They are fewer than the numbers of the stream that they are made of; so each
+    device makes those of its own places (Llama 3, Grattafiori et al. 2024,
+    section 3.3.2).
+    """
+    own = constrained(x_BxSxKxDh, ('batch', 'length', 'kv_heads', None))
+    if ways('length') == 1:
+      return own
+    return constrained(own, ('batch', 'keys', 'kv_heads', None))
 
 
 def attention_weights(

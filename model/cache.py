@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
+from model.divided import constrained
 from model.stack import Memory
 
 _STACKED = ('layers', 'batch', 'length', 'kv_heads', None)
@@ -44,7 +44,7 @@ def begin(
   own = jax.tree.map(lambda x: padded(x, 2), new.own)
   return Cache(
     jax.tree.map(
-      lambda x: nn.with_logical_constraint(x, _STACKED),
+      lambda x: constrained(x, _STACKED),
       new._replace(own=own),
     ),
     padded(segment_ids_BxL, 1),

@@ -15,7 +15,8 @@ ATTENTION_SCALES = ('sqrt', 'none')
 PARAMETRIZATIONS = ('standard', 'mup', 'depth_mup', 'complete_p')
 ATTENTIONS = ('auto', 'xla', 'splash', 'cudnn')
 COMPUTE_DTYPES = ('float32', 'bfloat16')
-REMAT_POLICIES = ('none', 'dots', 'full')
+MATMULS = ('native', 'int8')
+REMAT_POLICIES = ('none', 'dots', 'full', 'offload')
 
 _CHOICES = {
   'architecture': ARCHITECTURES,
@@ -27,6 +28,7 @@ _CHOICES = {
   'parametrization': PARAMETRIZATIONS,
   'attention': ATTENTIONS,
   'compute_dtype': COMPUTE_DTYPES,
+  'matmul': MATMULS,
   'remat': REMAT_POLICIES,
 }
 _COUNTS = (
@@ -118,6 +120,7 @@ class ModelConfig:
   base_head_width: int = 16
   base_layers: int = 2
   attention: str = 'auto'
+  matmul: str = 'native'
 
   @property
   def rotary_width(self) -> int:
@@ -211,6 +214,7 @@ class ModelConfig:
         f'at most model.num_experts = {self.num_experts}',
       )
       self._require('biases', not self.biases, 'experts have none')
+      self._require('matmul', self.matmul == 'native', 'native, of experts')
     if self.parametrization != 'standard':
       self._require(
         'attention_scale',

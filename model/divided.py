@@ -4,12 +4,18 @@ The mesh and the table from logical to mesh axes are those in context
 (`jax.set_mesh`, `nn.logical_axis_rules`); without either, nothing is divided.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import linen as nn
 from jax.sharding import PartitionSpec
+
+# The residual stream [B, L, D] between layers; and as a layer reads it, where a
+# device with a part of the heads or of the width has it for all places.
+STREAM = ('batch', 'stream_length', 'stream')
+LAYER_INPUT = ('batch', 'length', 'stream')
 
 
 def per_device(f: Callable[..., Any], inputs: Any, outputs: Any) -> Any:
@@ -37,7 +43,40 @@ def mesh_axes(logical: str) -> tuple[str, ...]:
   Outside of it, and without a mesh, there are none; collectives over none
   change nothing.
   """
-  part = nn.logical_to_mesh(PartitionSpec(logical))[0]
-  axes = (part,) if isinstance(part, str) else part or ()
   manual = jax.sharding.get_abstract_mesh().manual_axes
-  return tuple(axis for axis in axes if axis in manual)
+  return tuple(axis for axis in _axes(logical) if axis in manual)
+
+
+def ways(logical: str | None) -> int:
+  """How many parts the mesh divides a logical axis into; 1 without a mesh."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or logical is None:
+    return 1
+  return math.prod(mesh.shape[axis] for axis in _axes(logical))
+
+
+def constrained(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+  """`x`, divided over the mesh along these logical axes.
+
+  A dimension that does not divide, as that of one token which is written, is
+  whole on each device rather than padded.
+  """
+  sizes = zip(x.shape, axes, strict=True)
+  even = tuple(axis if size % ways(axis) == 0 else None for size, axis in sizes)
+  return nn.with_logical_constraint(x, even)
+
+
+def crossing(x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+  """`x` as `constrained`, on its way between the stream and a layer.
+
+  Only where the stream is divided by more axes than what is in a layer: there
+  the compiler would look for a way of its own, and find worse ones.
+  """
+  if ways('stream_length') == ways('length'):
+    return x
+  return constrained(x, axes)
+
+
+def _axes(logical: str) -> tuple[str, ...]:
+  part = nn.logical_to_mesh(PartitionSpec(logical))[0]
+  return (part,) if isinstance(part, str) else tuple(part or ())

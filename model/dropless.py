@@ -41,9 +41,10 @@ def dropless(
     return jax.lax.all_gather(array, across, axis=0, tiled=True)
 
   x_TxD = gather(x_BxLxD).reshape(-1, x_BxLxD.shape[-1])
-  # And along `rows` here, in float32: so are their gradients' sums.
+  # And along those of tokens here, in float32: so are their gradients' sums.
+  tokens = mesh_axes('rows') + mesh_axes('length')
   kernels = {
-    name: jax.lax.pcast(kernel, mesh_axes('rows'), to='varying')
+    name: jax.lax.pcast(kernel, tokens, to='varying')
     for name, kernel in kernels.items()
   }
 

@@ -5,6 +5,7 @@ from flax import linen as nn
 
 from model.attention import softcap
 from model.config import ModelConfig
+from model.divided import LAYER_INPUT, STREAM, constrained, crossing, ways
 from model.dropout import dropout
 from model.linear import einsum, parameter
 from model.norm import Norm
@@ -13,7 +14,6 @@ from model.positions import sinusoidal
 
 # Of what logits are made of: training starts from the uniform guess.
 SMALL_STD = 0.02
-STREAM = ('batch', 'length', 'stream')
 _VOCAB = ('vocab', 'embed')
 
 
@@ -57,7 +57,12 @@ class Embedding(nn.Module):
       types_BxL: integers below `token_types`; None means 0.
     """
     c = self.config
-    x = self.table[tokens_BxL]
+    table = self.table
+    if 1 < ways('table_width') < ways('batch'):
+      # What is looked up in parts has to go where its rows of the batch are.
+      # With other axes in between, the compiler would gather the whole batch.
+      table = constrained(table, ('vocab', None))
+    x = crossing(table[tokens_BxL], LAYER_INPUT)
     if c.positions == 'learned':
       x += self.positions[positions_BxL]
     if c.positions == 'sinusoidal':
@@ -67,7 +72,7 @@ class Embedding(nn.Module):
     if c.embedding_norm:
       x = self.norm(x)
     x = dropout(self, x.astype(c.compute_dtype), c.dropout)
-    return nn.with_logical_constraint(x, STREAM)
+    return constrained(x, STREAM)
 
 
 def head_table(module: nn.Module, config: ModelConfig) -> jax.Array:
@@ -81,10 +86,10 @@ def readout(
   config: ModelConfig, table_VxD: jax.Array, h_BxLxD: jax.Array
 ) -> jax.Array:
   """Float32 logits [B, L, V]: products of vectors with each token's row."""
-  h = h_BxLxD
+  h = crossing(h_BxLxD, LAYER_INPUT)
   if config.scale_tied_head:
     h = h * config.width**-0.5
   logits = einsum('bld,vd->blv', h, table_VxD.astype(h.dtype))
   # Times 1 is left out by the compiler.
   logits = softcap(logits * logit_scale(config), config.logit_softcap)
-  return nn.with_logical_constraint(logits, ('batch', 'length', 'vocab'))
+  return constrained(logits, ('batch', 'length', 'vocab'))

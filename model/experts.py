@@ -9,15 +9,14 @@ from flax import linen as nn
 from jax.sharding import PartitionSpec
 
 from model.config import GATED, ModelConfig
-from model.divided import per_device
+from model.divided import LAYER_INPUT, constrained, per_device, ways
 from model.dropless import dropless
-from model.embedding import STREAM
 from model.ffn import widened
 from model.linear import Linear, einsum, parameter
 from model.parametrization import residual_scale
 
 LOSSES = 'losses'  # the collection that router losses are sown into
-_STREAM = PartitionSpec(*STREAM)
+_TOKENS = PartitionSpec(*LAYER_INPUT)
 _CHOICES = PartitionSpec('batch', 'length', None)
 
 
@@ -73,8 +72,8 @@ class Experts(nn.Module):
     axes['down'] = PartitionSpec('experts', 'ffn', None)
     return per_device(
       functools.partial(dropless, activation=c.activation),
-      (_STREAM, _CHOICES, _CHOICES, axes),
-      _STREAM,
+      (_TOKENS, _CHOICES, _CHOICES, axes),
+      _TOKENS,
     )(x_BxLxD, weights_BxLxk, chosen_BxLxk, kernels)
 
   def _kernels(self) -> dict[str, jax.Array]:
@@ -115,9 +114,14 @@ class Experts(nn.Module):
     )
     combine_BxLxExC = jnp.einsum('blk,blkec->blec', weights_BxLxk, slots)
     dispatch = (combine_BxLxExC > 0).astype(dtype)
-    axes = ('rows', 'experts', None, None)
+    # In two steps: XLA's partitioner mixes places up where it goes at once from
+    # rows to experts and from sequences to slots.
+    whole = 'rows', 'experts', None, None
+    divided = 'rows', 'experts', 'slots', None
     inputs = einsum('blec,bld->becd', dispatch, x_BxLxD).astype(dtype)
-    inputs = nn.with_logical_constraint(inputs, axes)
+    inputs = constrained(inputs, whole)
+    if ways('slots') > 1:
+      inputs = constrained(inputs, divided)
 
     def product(h: jax.Array, name: str) -> jax.Array:
       kernel = kernels[name].astype(dtype)
@@ -125,7 +129,9 @@ class Experts(nn.Module):
 
     h = widened(c.activation, functools.partial(product, inputs))
     out = product(h, 'down')
-    out = nn.with_logical_constraint(out, axes)
+    if ways('slots') > 1:
+      out = constrained(out, divided)
+    out = constrained(out, whole)
     mixed = einsum('blec,becd->bld', combine_BxLxExC.astype(dtype), out)
     return mixed.astype(dtype)
 

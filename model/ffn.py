@@ -7,6 +7,7 @@ import jax
 from flax import linen as nn
 
 from model.config import GATED, ModelConfig
+from model.divided import LAYER_INPUT, STREAM, constrained, crossing
 from model.linear import Linear
 from model.parametrization import residual_scale
 
@@ -39,6 +40,7 @@ class FeedForward(nn.Module):
   def __call__(self, x_BxLxD: jax.Array) -> jax.Array:
     c = self.config
     dtype = x_BxLxD.dtype
+    x_BxLxD = crossing(x_BxLxD, LAYER_INPUT)
 
     def widen(name: str) -> jax.Array:
       return Linear(
@@ -51,8 +53,8 @@ class FeedForward(nn.Module):
       )(x_BxLxD)
 
     h_BxLxF = widened(c.activation, widen)
-    h_BxLxF = nn.with_logical_constraint(h_BxLxF, ('batch', 'length', 'ffn'))
-    return Linear(
+    h_BxLxF = constrained(h_BxLxF, ('batch', 'length', 'ffn'))
+    out = Linear(
       'blf,fd->bld',
       (c.ffn_width, c.width),
       ('ffn', 'embed'),
@@ -61,3 +63,4 @@ class FeedForward(nn.Module):
       bias=c.biases,
       name='down',
     )(h_BxLxF)
+    return crossing(out, STREAM)

@@ -6,7 +6,6 @@ left to XLA (`model.attention`), which is told once.
 
 import functools
 import logging
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -15,13 +14,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import PartitionSpec
 
+from model.divided import ways
 from model.masks import Mask
 from model.splash import SMALLEST, splash
 
 log = logging.getLogger(__name__)
 
 _QUERIES = ('batch', 'length', 'heads', None)
-_KEYS = ('batch', 'length', 'kv_heads', None)
+_KEYS = ('batch', 'keys', 'kv_heads', None)
 
 
 class Call(NamedTuple):
@@ -62,7 +62,8 @@ class Kernel(NamedTuple):
 def attend(implementation: str, call: Call) -> jax.Array | None:
   """softmax(cap(scale * q k^T) + bias) v by a kernel, [B, L, H, Dh].
 
-  Runs on each device's own rows and heads: the compiler cannot divide a kernel.
+  Runs on each device's own rows, queries and heads, and the keys of all places:
+  the compiler cannot divide a kernel.
 
   Args:
     implementation: of `model.config.ATTENTIONS`.
@@ -88,14 +89,14 @@ def attend(implementation: str, call: Call) -> jax.Array | None:
   if jax.sharding.get_abstract_mesh().empty:
     return compute(*arrays)
   one_bias = call.bias_BxHxLxS is not None and len(call.bias_BxHxLxS) == 1
-  bias = _spec((None if one_bias else 'batch', 'heads', None, None))
+  bias = _spec((None if one_bias else 'batch', 'heads', 'length', None))
   return jax.shard_map(
     compute,
     in_specs=(
       _spec(_QUERIES),
       _spec(_KEYS),
       _spec(_KEYS),
-      _spec(('batch', 'length')),
+      _mask_spec(call.mask),
       bias,
     ),
     out_specs=_spec(_QUERIES),
@@ -163,8 +164,16 @@ def _splash_obstacle(call: Call) -> str:
     return 'it takes no bias of relative positions'
   if call.mask.prefix_BxS is not None:
     return 'it takes no prefix'
-  if min(call.q_BxLxHxDh.shape[1], call.parts[0][0].shape[1]) < SMALLEST:
-    return f'a sequence is shorter than a block of {SMALLEST} tokens'
+  parts = ways('length')
+  length = call.q_BxLxHxDh.shape[1] // parts
+  if min(length, call.parts[0][0].shape[1]) < SMALLEST:
+    what = f'one of {parts} parts of a sequence' if parts > 1 else 'a sequence'
+    return f'{what} is shorter than a block of {SMALLEST} tokens'
+  if parts > 1 and call.mask.causal and length % SMALLEST:
+    return (
+      f'each of {parts} parts of a sequence has {length} tokens, and a block '
+      f'{SMALLEST}'
+    )
   return ''
 
 
@@ -174,6 +183,8 @@ def _cudnn_obstacle(call: Call) -> str:
   capability = _compute_capability()
   if capability < 8:
     return 'it needs a GPU of compute capability 8.0'
+  if ways('length') > 1:
+    return 'the mesh divides sequences'
   length, _, head_width = call.q_BxLxHxDh.shape[1:]
   if call.q_BxLxHxDh.dtype != jnp.bfloat16:
     return f'it computes in bfloat16, not in {call.q_BxLxHxDh.dtype}'
@@ -201,18 +212,21 @@ def _obstacle(call: Call) -> str:
     return 'queries read keys of earlier tokens'
   if call.drops:
     return 'it drops no attention weights (model.dropout)'
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty:
-    return ''
   for array, axes in ((call.q_BxLxHxDh, _QUERIES), (keys, _KEYS)):
-    for size, axis, part in zip(array.shape, axes, _spec(axes), strict=True):
-      along = (part,) if isinstance(part, str) else part or ()
-      ways = math.prod(mesh.shape[name] for name in along)
-      if axis == 'length' and ways > 1:
-        return 'the mesh divides sequences'
-      if size % ways:
+    for size, axis in zip(array.shape, axes, strict=True):
+      if size % ways(axis):
         return f'a {axis} axis of {size} does not divide over the mesh'
   return ''
+
+
+def _mask_spec(mask: Mask) -> Mask:
+  """Mesh axes of what a mask is made of."""
+  keys = _spec(('batch', 'keys'))
+  return mask.replace(
+    query_segments_BxL=_spec(('batch', 'length')),
+    key_segments_BxS=keys,
+    prefix_BxS=None if mask.prefix_BxS is None else keys,
+  )
 
 
 def _spec(axes: tuple[str | None, ...]) -> PartitionSpec:

@@ -1,13 +1,20 @@
 """Matrix products in the compute dtype, summed in float32."""
 
-from collections.abc import Callable
-from typing import Any, cast
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
+
+from model import int8
 
 Initializer = Callable[..., Any]
+
+PRODUCT = 'product'  # by which rematerialization knows what `Linear` returns
 
 
 def einsum(equation: str, *arrays: jax.Array) -> jax.Array:
@@ -28,6 +35,45 @@ def parameter(
   return cast(jax.Array, module.param(name, boxed, shape, jnp.float32))
 
 
+class Products(NamedTuple):
+  """How layers multiply.
+
+  Attributes:
+    matmul: of `model.config.MATMULS`.
+    looped: whether a loop reads the kernels of one layer after the other.
+  """
+
+  matmul: str = 'native'
+  looped: bool = False
+
+
+_NATIVE = Products()
+_CHOSEN = contextvars.ContextVar('products', default=_NATIVE)
+
+
+@contextlib.contextmanager
+def products(chosen: Products) -> Iterator[None]:
+  """Every `Linear` that is called meanwhile multiplies as chosen."""
+  before = _CHOSEN.set(chosen)
+  try:
+    yield
+  finally:
+    _CHOSEN.reset(before)
+
+
+def in_dtype(kernel: jax.Array, dtype: Any) -> jax.Array:
+  """A float32 kernel in the compute dtype.
+
+  In a loop it is first rounded, in float32, to what the dtype can hold: else
+  the compiler for TPUs would turn all layers' kernels into the dtype ahead of
+  the loop, and hold them twice.
+  """
+  if _CHOSEN.get().looped and kernel.dtype != dtype:
+    limits = jnp.finfo(dtype)
+    kernel = jax.lax.reduce_precision(kernel, limits.nexp, limits.nmant)
+  return kernel.astype(dtype)
+
+
 class Linear(nn.Module):
   """`einsum(equation, x, kernel) + bias` with float32 parameters.
 
@@ -39,7 +85,8 @@ class Linear(nn.Module):
     equation: einsum of the input and the kernel.
     shape: of the kernel, its inputs first.
     axes: logical name of each kernel dimension.
-    dtype: in which the product is computed and returned; sums are float32.
+    dtype: in which the product is computed, see `products`, and returned; sums
+      are float32.
     num_in: how many leading dimensions of the kernel are inputs.
     scale: of the initial kernel.
     bias: whether there is one, of the dimensions that are outputs.
@@ -64,9 +111,12 @@ class Linear(nn.Module):
       out_axis=dimensions[self.num_in :],
     )
     kernel = parameter(self, 'kernel', init, self.shape, self.axes)
-    y = einsum(self.equation, x.astype(self.dtype), kernel.astype(self.dtype))
+    multiply = int8.einsum if _CHOSEN.get().matmul == 'int8' else einsum
+    y = multiply(
+      self.equation, x.astype(self.dtype), in_dtype(kernel, self.dtype)
+    )
     if self.bias:
       zeros = nn.initializers.zeros
       outputs = self.shape[self.num_in :], self.axes[self.num_in :]
       y += parameter(self, 'bias', zeros, *outputs)
-    return y.astype(self.dtype)
+    return checkpoint_name(y.astype(self.dtype), PRODUCT)

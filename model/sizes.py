@@ -35,13 +35,14 @@ def markdown() -> str:
   """The counts as a table in Markdown."""
   table = all_sizes()
   columns = list(next(iter(table.values())))
+  wide = max(map(len, table))
   lines = [
-    f'| {"size":<14} |' + ''.join(f' {c:>20} |' for c in columns),
-    '|' + '-' * 16 + '|' + ('-' * 21 + ':|') * len(columns),
+    f'| {"size":<{wide}} |' + ''.join(f' {c:>20} |' for c in columns),
+    '|' + '-' * (wide + 2) + '|' + ('-' * 21 + ':|') * len(columns),
   ]
   for name, counts in table.items():
     row = ''.join(f' {counts[column]:>20,} |' for column in columns)
-    lines.append(f'| {name:<14} |{row}')
+    lines.append(f'| {name:<{wide}} |{row}')
   return '\n'.join(lines)
 
 

@@ -1,6 +1,6 @@
 """Attention by JAX's splash kernel of TPUs."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,11 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
   FullMask,
   MultiHeadMask,
   SegmentIds,
-  make_splash_mha_single_device,
+  make_splash_mha,
 )
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
+from model.divided import mesh_axes
 from model.masks import Mask
 
 # The kernel's smallest block; and the largest of which no more is gained.
@@ -44,11 +46,15 @@ def splash(
   Scores are never held: a block of them at a time is (Dao et al. 2022). Blocks
   that `mask.causal` empties are skipped.
 
+  Within `jax.shard_map` the queries may be a part of a sequence, as `length` is
+  divided, and the keys all of it.
+
   Args:
     q_BxLxHxDh: queries.
     k_BxSxKxDh: keys.
     v_BxSxKxDh: values.
-    mask: without a prefix; if causal, L is S.
+    mask: without a prefix; if causal, S is L, or where sequences are divided
+      all of their parts, which are whole blocks.
     bias_BxHxLxS: None, for the kernel takes none.
     scale: of scores.
     cap: of scores, as `model.attention.softcap`.
@@ -57,10 +63,18 @@ def splash(
   assert bias_BxHxLxS is None and mask.prefix_BxS is None
   length, heads = q_BxLxHxDh.shape[1:3]
   queries, keys = _block(length), _block(k_BxSxKxDh.shape[1])
-  shape = length + queries.padding, k_BxSxKxDh.shape[1] + keys.padding
+  # Without a causal mask all parts of a sequence are alike.
+  along = mesh_axes('length') if mask.causal else ()
+  parts = jax.lax.axis_size(along)
+  shape = (
+    parts * (length + queries.padding),
+    k_BxSxKxDh.shape[1] + keys.padding,
+  )
   one_head = CausalMask(shape) if mask.causal else FullMask(shape)
-  kernel = make_splash_mha_single_device(
+  kernel = make_splash_mha(
     MultiHeadMask([one_head] * heads),
+    head_shards=1,
+    q_seq_shards=parts,
     block_sizes=BlockSizes(
       block_q=queries.size,
       block_kv=keys.size,
@@ -72,6 +86,8 @@ def splash(
     attn_logits_soft_cap=cap or None,
     interpret=interpret,
   )
+  if parts > 1:
+    kernel = _part(kernel, jax.lax.axis_index(along), parts)
   # The kernel has no scale; in float32, so that bfloat16 rounds only once.
   scaled = (q_BxLxHxDh.astype(jnp.float32) * scale).astype(q_BxLxHxDh.dtype)
   out_BxHxLxDh = jax.vmap(kernel)(
@@ -84,6 +100,26 @@ def splash(
     ),
   )
   return jnp.swapaxes(out_BxHxLxDh, 1, 2)[:, :length]
+
+
+def _part(kernel: Any, number: jax.Array, parts: int) -> Any:
+  """The kernel of one part of all queries.
+
+  The kernel tells itself along which dimensions of its tables queries lie.
+  """
+  mesh = AbstractMesh((parts,), ('parts',))
+  specs = kernel.manual_sharding_spec(
+    NamedSharding(mesh, PartitionSpec(None, 'parts'))
+  )
+
+  def one(table: jax.Array, spec: PartitionSpec) -> jax.Array:
+    for axis, part in enumerate(spec):
+      if part is not None:
+        size = table.shape[axis] // parts
+        table = jax.lax.dynamic_slice_in_dim(table, number * size, size, axis)
+    return table
+
+  return jax.tree.map(one, kernel, specs)
 
 
 def _block(length: int) -> _Block:

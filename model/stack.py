@@ -6,18 +6,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 
 from model.attention import Attention, KeysValues
 from model.config import ModelConfig
+from model.divided import STREAM, constrained
 from model.dropout import dropout
-from model.embedding import STREAM
 from model.experts import LOSSES, Experts
 from model.ffn import FeedForward
-from model.linear import parameter
+from model.linear import PRODUCT, Products, parameter, products
 from model.masks import Mask
 from model.norm import Norm
 from model.parametrization import branch_scale
 from model.positions import relative_bucket
+
+_LAYER_INPUT = 'layer_input'  # by which rematerialization knows the stream
 
 
 class Context(NamedTuple):
@@ -114,7 +117,7 @@ class Block(nn.Module):
         return norm(name)(x + dropout(self, layer(x), c.dropout))
       return x + branch(layer(norm(name)(x)))
 
-    x = x_BxLxD
+    x = checkpoint_name(x_BxLxD, _LAYER_INPUT)
     if c.parallel_residual:
       x += branch(attention(norm('attention')(x)) + ffn(norm('ffn')(x)))
     else:
@@ -123,7 +126,7 @@ class Block(nn.Module):
         x = add(x, 'cross', cross)
       x = add(x, 'ffn', ffn)
     # The pair is what a scan over layers carries, and what it collects.
-    x = nn.with_logical_constraint(x, STREAM)
+    x = constrained(x, STREAM)
     return x, None if memory is None else Memory(**new)
 
 
@@ -169,7 +172,8 @@ class Stack(nn.Module):
       unroll=1 if c.scan_layers else c.num_layers,
       metadata_params={nn.PARTITION_NAME: 'layers'},
     )
-    x, new = blocks(c, name='layers')(x_BxLxD, context, memory)
+    with products(Products(c.matmul, looped=c.scan_layers)):
+      x, new = blocks(c, name='layers')(x_BxLxD, context, memory)
     if c.norm_position == 'pre':
       x = Norm(c.norm, c.norm_epsilon, name='final_norm')(x)
     return x, new
@@ -198,14 +202,22 @@ class Stack(nn.Module):
 
 
 def _rematerialized(policy: str, in_loop: bool) -> Any:
-  """`Block`, keeping for the backward pass all, only products, or nothing.
+  """`Block`, keeping for the backward pass what the policy says.
 
-  Outside of a loop the compiler would find what is computed twice, and keep it.
+  Beside what it lists that is the stream before each layer. Outside of a loop
+  the compiler would find what is computed twice, and keep it.
   """
   if policy == 'none':
     return Block
+  policies = jax.checkpoint_policies
   keep = {
-    'dots': jax.checkpoint_policies.checkpoint_dots_with_no_batch_dims,
-    'full': jax.checkpoint_policies.nothing_saveable,
+    'dots': policies.save_only_these_names(PRODUCT),
+    'full': policies.nothing_saveable,
+    'offload': policies.save_and_offload_only_these_names(
+      names_which_can_be_saved=[],
+      names_which_can_be_offloaded=[_LAYER_INPUT],
+      offload_src='device',
+      offload_dst='pinned_host',
+    ),
   }[policy]
   return nn.remat(Block, policy=keep, prevent_cse=not in_loop)

@@ -239,6 +239,27 @@ class EncoderDecoder(_Writer):
     )
     return self.decoder(self.embedding(tokens_BxL, positions_BxL), context)[0]
 
+  def hidden(
+    self,
+    source_tokens_BxS: jax.Array,
+    source_segment_ids_BxS: jax.Array,
+    source_positions_BxS: jax.Array,
+    tokens_BxL: jax.Array,
+    segment_ids_BxL: jax.Array,
+    positions_BxL: jax.Array,
+  ) -> jax.Array:
+    """The target's residual stream [B, L, D] after the last layer."""
+    source = self.encode(
+      source_tokens_BxS, source_segment_ids_BxS, source_positions_BxS
+    )
+    return self.decode(
+      tokens_BxL,
+      segment_ids_BxL,
+      positions_BxL,
+      source,
+      source_segment_ids_BxS,
+    )
+
   def __call__(
     self,
     source_tokens_BxS: jax.Array,
@@ -249,16 +270,14 @@ class EncoderDecoder(_Writer):
     positions_BxL: jax.Array,
   ) -> jax.Array:
     """Float32 logits [B, L, V] of each next token of the target."""
-    source = self.encode(
-      source_tokens_BxS, source_segment_ids_BxS, source_positions_BxS
-    )
     return self.logits(
-      self.decode(
+      self.hidden(
+        source_tokens_BxS,
+        source_segment_ids_BxS,
+        source_positions_BxS,
         tokens_BxL,
         segment_ids_BxL,
         positions_BxL,
-        source,
-        source_segment_ids_BxS,
       )
     )
 
@@ -273,6 +292,13 @@ def make(config: ModelConfig) -> Transformer:
   if config.architecture == 'encoder':
     return Encoder(config)
   return EncoderDecoder(config)
+
+
+def head_parts(config: ModelConfig) -> tuple[str, ...]:
+  """Which of a model's parameters its method `logits` reads: their names."""
+  if config.architecture == 'encoder':
+    return 'embedding', 'transform', 'transform_norm', 'head_bias'
+  return ('embedding' if config.tied_head else 'head',)
 
 
 def abstract_inputs(config: ModelConfig) -> tuple[jax.ShapeDtypeStruct, ...]:

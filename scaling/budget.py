@@ -5,8 +5,14 @@ import math
 from typing import Any
 
 from configs.chips import CHIPS, MFU, Chip
+from configs.costs import (
+  JOULES_PER_KWH,
+  carbon_grams,
+  cost_usd,
+  energy_joules,
+)
 from configs.errors import UserError, choose
-from configs.grids import GRAMS_PER_KWH, PUE
+from configs.grids import PUE
 
 # float32 parameters 4, gradients 4 and Adam's two moments 8. Mixed precision
 # takes as much: 2 + 2 + 4 + 8 (Rajbhandari et al. 2020, arXiv:1910.02054,
@@ -36,7 +42,7 @@ class Budget:
     if self.chip is None:
       return None
     hours = chip_hours(self.flops, self.chip, self.mfu)
-    return hours * CHIPS[self.chip].usd_per_hour
+    return cost_usd(CHIPS[self.chip].usd_per_hour, 3600 * hours)
 
   def to_tree(self) -> dict[str, Any]:
     """As plain data for JSON."""
@@ -119,20 +125,19 @@ def memory(params: float) -> dict[str, Any]:
 def cost(flops: float, chip: str, mfu: float, region: str) -> dict[str, float]:
   """Chip-hours, dollars, kWh and kg of CO2 equivalent of some FLOPs.
 
-  kWh = chip-hours x watts / 1000 x PUE.
+  Energy is that of chips at their power, and of the building (PUE).
 
   Raises:
     UserError: an unknown chip or region.
   """
   kind = known_chip(chip)
-  choose('region', region, GRAMS_PER_KWH)
   hours = chip_hours(flops, chip, mfu)
-  kwh = hours * kind.watts / 1000 * PUE
+  joules = energy_joules(kind.watts, 3600 * hours, PUE)
   return {
     'chip_hours': hours,
-    'usd': hours * kind.usd_per_hour,
-    'kwh': kwh,
-    'kg_co2e': kwh * GRAMS_PER_KWH[region] / 1000,
+    'usd': cost_usd(kind.usd_per_hour, 3600 * hours),
+    'kwh': joules / JOULES_PER_KWH,
+    'kg_co2e': carbon_grams(joules, region) / 1000,
   }
 
 

@@ -22,6 +22,16 @@ _POSITIVE = (
   'tokens',
   'flops',
 )
+_NOT_NEGATIVE = (
+  'stderr',
+  'seconds',
+  'energy_joules',
+  'cost_usd',
+  'wall_seconds',
+  'goodput',
+  'mfu',
+  'carbon_grams',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +64,16 @@ class Record:
   cost_usd: float | None
   # what was changed in the text on purpose, key=value, parted by blanks
   interventions: str = ''
+  wall_seconds: float | None = None  # all; `seconds` are those of training
+  goodput: float | None = None  # share of them in steps that count
+  mfu: float | None = None  # model FLOPs over peak, in the seconds of steps
+  peak_source: str = ''  # published | measured
+  devices: int | None = None
+  device_kind: str = ''
+  energy_source: str = ''  # measured | modelled | rated | estimated | assumed
+  carbon_grams: float | None = None  # CO2 equivalent
+  region: str = ''  # of the grid that carbon is of
+  price_source: str = ''  # listed | assumed
 
   def validate(self) -> None:
     """Raises UserError for a number that no measurement can have."""
@@ -63,12 +83,19 @@ class Record:
         raise UserError(f'{name} = {number}: expected a number above 0')
     if not math.isfinite(self.value):
       raise UserError(f'value = {self.value}: expected a finite number')
-    if self.stderr is not None and not 0 <= self.stderr < math.inf:
-      raise UserError(f'stderr = {self.stderr}: expected null or at least 0')
+    for name in _NOT_NEGATIVE:
+      number = getattr(self, name)
+      if number is not None and not 0 <= number < math.inf:
+        raise UserError(f'{name} = {number}: expected null or at least 0')
 
 
 _HINTS = typing.get_type_hints(Record)
-_YOUNGER = {'interventions'}  # than some records, which do not have it
+# Than some records, which do not have them.
+_YOUNGER = {
+  field.name
+  for field in dataclasses.fields(Record)
+  if field.default is not dataclasses.MISSING
+}
 
 
 def write_records(path: str | os.PathLike, records: Iterable[Record]) -> None:

@@ -106,15 +106,6 @@ class FinetuneConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MachineConfig:
-  """What energy, carbon and money are reckoned from."""
-
-  watts: float
-  grams_co2_per_kwh: float
-  usd_per_hour: float
-
-
-@dataclasses.dataclass(frozen=True)
 class StudyConfig:
   """Everything a study depends on; keys are told in configs/study.py.
 
@@ -129,7 +120,6 @@ class StudyConfig:
   law: LawConfig
   evals: EvalsConfig
   finetune: FinetuneConfig
-  machine: MachineConfig
   pretrain: dict
 
   def validate(self) -> None:

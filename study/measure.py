@@ -17,14 +17,30 @@ from model.counts import (
   training_flops_per_token,
 )
 from scaling.records import Record
-from study import ladder, machine
+from study import ladder
 from study.config import StudyConfig
 from study.ladder import Rung
-from train import checkpoint, loop
+from train import checkpoint, loop, workdir
 from train.config import RunConfig
 
 RUNS = 'runs'
 SCORES = 'scores'
+
+# Of a run's accounting, those that a record tells.
+_ACCOUNTED = (
+  'wall_seconds',
+  'goodput',
+  'mfu',
+  'peak_source',
+  'devices',
+  'device_kind',
+  'energy_joules',
+  'energy_source',
+  'carbon_grams',
+  'region',
+  'cost_usd',
+  'price_source',
+)
 
 
 class StoppedError(Exception):
@@ -78,6 +94,7 @@ def _records(
   counts = count_parameters(run.model)
   tokens = run.train.num_steps * run.tokens_per_step
   flops = tokens * training_flops_per_token(run.model, run.data.sequence_length)
+  took = _took(pathlib.Path(result.workdir))
   for task, metrics in scores.items():
     for metric, score in metrics.items():
       yield Record(
@@ -103,10 +120,17 @@ def _records(
         stderr=score['stderr'],
         n=score['n'],
         seconds=result.seconds,
-        energy_joules=machine.energy_joules(config.machine, result.seconds),
-        cost_usd=machine.cost_usd(config.machine, result.seconds),
         interventions=_interventions(run),
+        **took,
       )
+
+
+def _took(folder: pathlib.Path) -> dict[str, Any]:
+  """What a run took, as records tell it; of older runs it is not known."""
+  done = workdir.read_done(folder)
+  assert done is not None
+  took = done.get('accounting', {'energy_joules': None, 'cost_usd': None})
+  return {key: took[key] for key in _ACCOUNTED if key in took}
 
 
 def _unique_tokens(

@@ -1,7 +1,6 @@
 """The report of a study: one page that works offline, from its files alone."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -26,7 +25,7 @@ from scaling.plots import draw
 from scaling.points import average_seeds, points, scores
 from scaling.records import HELD_OUT, LOSS, Record, read_records
 from scaling.verdict import Verdict
-from study import forecasts, ladder, machine, report_figures
+from study import forecasts, ladder, report_costs, report_figures
 from study.adapt import FINETUNE
 from study.config import StudyConfig, study_config
 from study.ladder import Rung
@@ -281,7 +280,7 @@ def _missing(study: Study) -> list[str]:
 
 def _warnings(study: Study) -> dict[str, list[str]]:
   """Every warning once, with all that it was said of."""
-  assumed, sealed = study.config.machine, study.forecast
+  sealed = study.forecast
   told: dict[str, Iterable[str]] = {
     'fit of the loss': study.fit.warnings if study.fit else (),
     'fit of the score': study.task_fit.warnings if study.task_fit else (),
@@ -292,11 +291,7 @@ def _warnings(study: Study) -> dict[str, list[str]]:
       if row.loss and (unique := row.loss.unique_tokens or math.inf)
       if row.loss.tokens > unique
     ],
-    'assumption': [
-      'energy, CO2 and cost are reckoned, not measured: seconds of training '
-      f'times an assumed {assumed.watts:g} W, {assumed.grams_co2_per_kwh:g} g '
-      f'of CO2 per kWh and {assumed.usd_per_hour:g} USD per hour'
-    ],
+    'what it cost': report_costs.warnings(study.config, study.records),
   }
   if sealed is not None:
     broken = []
@@ -372,9 +367,7 @@ def page(study: Study, figures: dict[str, Figure]) -> str:
     warnings=_warnings(study),
     extremes=_extremes(study.rows),
     noise=_seed_noise(study),
-    grams_of_carbon=functools.partial(
-      machine.carbon_grams, study.config.machine
-    ),
+    sources=report_costs.sources(study.config, study.records),
     confidence=CONFIDENCE,
     flops_power=_power_of(row.loss.flops for row in study.rows if row.loss),
     speed_power=_power_of(row.flops_per_second or 0.0 for row in study.rows),

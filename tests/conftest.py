@@ -1,6 +1,7 @@
 """A small text, prepared once, for every test that needs some."""
 
 import json
+import os
 import random
 
 import jax
@@ -11,6 +12,12 @@ from configs.tree import with_overrides
 from data import corpus
 from data.config import DataConfig
 
+# Most of a test is compiling, which takes a fraction of the time when machine
+# code is not optimized; commands that tests start inherit it. XLA's own passes,
+# those on sharding, fusion and memory, are the same.
+os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=0')
+# Or the compiler for TPUs, which is installed, complains that there are none.
+os.environ['JAX_PLATFORMS'] = 'cpu'
 # Before its first use: eight devices, for tests of meshes.
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)

@@ -31,6 +31,8 @@ EXTRAS = {
   'ray',
   'slurm',
   'energy',
+  'gcs',
+  'int8',
   'plotly',
   'wandb',
   'colab',

@@ -1,17 +1,21 @@
-"""The README's sweep runs, and its commands and links exist."""
+"""The README's sweep runs; commands, keys and links of the pages exist."""
 
 import ast
 import functools
 import importlib
 import importlib.util
+import math
 import pathlib
 import re
+import subprocess
 
 import jax
 import pytest
+import yaml
 
 from configs import pretrain
-from configs.tree import to_dataclass, with_overrides
+from configs.command import EXIT_USER_ERROR
+from configs.tree import flatten, to_dataclass, with_overrides
 from study.config import study_config
 from train import loop
 from train.config import RunConfig
@@ -19,12 +23,15 @@ from train.workdir import read_done
 
 ROOT = pathlib.Path(__file__).parents[1]
 TEXT = (ROOT / 'README.md').read_text()
+PAGES = [ROOT / 'README.md', ROOT / 'docs/training.md']
 
 
 def _commands():
   """Every `python -m ...` as (module, {flag: value})."""
-  joined = TEXT.replace('\\\n', ' ')
-  for line in re.findall(r'python -m ([^`\n]*)', joined):
+  pages = [*PAGES, ROOT / 'tpu/jobset.yaml', ROOT / 'tpu/spot.sh']
+  text = '\n'.join(page.read_text() for page in pages)
+  joined = text.replace('\\\n', ' ')
+  for line in re.findall(r'(?:python|spot\.sh) +-m ([^`\n]*)', joined):
     module, *arguments = line.split()
     flags = (a.removeprefix('--').partition('=') for a in arguments)
     yield module, {flag: value.strip("'") for flag, _, value in flags}
@@ -89,20 +96,54 @@ def test_a_command_has_a_config_that_can_work(module, flags):
 
 def test_every_config_key_in_the_text_is_one():
   base = pretrain.get_config()
-  for key, text in re.findall(r'`--config\.([\w.]+)=([^`]+)`', TEXT):
-    if key != 'mode':  # of configs/finetune.py
-      with_overrides(base, {key: _value(text.strip("'"))})
+  named = rf'`((?:{"|".join(base)})\.\w[\w.]*)'
+  for page in PAGES:
+    text = page.read_text()
+    for key, value in re.findall(r'`--config\.([\w.]+)=([^`]+)`', text):
+      if key != 'mode':  # of configs/finetune.py
+        with_overrides(base, {key: _value(value.strip("'"))})
+    for key in re.findall(named, text):
+      assert key in flatten(base) or importlib.util.find_spec(key), key
 
 
 def test_every_make_target_and_link_exists():
   targets = re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(), re.M)
-  for line in re.findall(r'(?:^|`)make ([^`\n]+)', TEXT, re.M):
-    words = [word for word in line.split() if '=' not in word]
-    assert set(words) <= set(targets), line
-  links = re.findall(r'\]\(([^)]+)\)', TEXT)
-  assert links
-  for link in links:
-    assert (ROOT / link).exists(), link
+  for page in PAGES:
+    text = page.read_text()
+    for line in re.findall(r'(?:^|`)make ([^`\n]+)', text, re.M):
+      words = [word for word in line.split() if '=' not in word]
+      assert set(words) <= set(targets), line
+    links = re.findall(r'\]\(([^)]+)\)', text)
+    assert links
+    for link in links:
+      assert link.startswith('https://') or (page.parent / link).exists(), link
+
+
+def test_the_job_of_slurm_is_a_script(tmp_path):
+  (script,) = re.findall(
+    r'```sbatch\n(.*?)```', PAGES[1].read_text(), re.DOTALL
+  )
+  subprocess.run(['bash', '-n', '-c', script], check=True)
+  options = dict(re.findall(r'^#SBATCH --([\w-]+)=?(.*)$', script, re.M))
+  assert options['ntasks-per-node'] == options['gpus-per-node']
+
+
+def test_the_job_set_runs_one_process_for_each_machine():
+  (job,) = yaml.safe_load((ROOT / 'tpu/jobset.yaml').read_text())['spec'][
+    'replicatedJobs'
+  ]
+  spec = job['template']['spec']
+  pod = spec['template']['spec']
+  (container,) = pod['containers']
+  chips = container['resources']['limits']['google.com/tpu']
+  topology = pod['nodeSelector']['cloud.google.com/gke-tpu-topology']
+  machines = math.prod(map(int, topology.split('x'))) // chips
+  assert spec['parallelism'] == spec['completions'] == machines
+  # What has no need to be repeated is told apart by its code.
+  (rule,) = spec['podFailurePolicy']['rules']
+  assert rule['onExitCodes']['values'] == [EXIT_USER_ERROR]
+  mounts = {mount['mountPath'] for mount in container['volumeMounts']}
+  assert mounts == {'/run/nest', '/run/cache'}
 
 
 def _value(text):

@@ -1,80 +1,67 @@
-"""Checkpoints: the only place that knows Orbax, and how it stores arrays.
+"""Checkpoints: the only place that knows Orbax.
 
-A checkpoint holds three items: `params`, `optimizer` (its state and the step)
-and `meta`, JSON bytes with the config, the tokenizer, the state of the data
-iterator and the data's digest. It needs no other file to be used. Arrays that
-are stacked over layers are stored in chunks of one layer.
+What a checkpoint holds is told in `contents`; it needs no other file to be
+used. Arrays that are stacked over layers are stored in chunks of one layer. All
+that is read is verified by the manifest it was saved with.
 """
 
+import contextlib
 import dataclasses
-import json
+import logging
 import pathlib
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import tensorstore  # comes with Orbax, which stores arrays by it
 from orbax.checkpoint import v1 as ocp
 
 from configs.errors import UserError
+from train import contents, integrity, mirror
+from train.agree import first_problem
 from train.config import CheckpointConfig
+from train.contents import Meta, leaves
+from train.integrity import CorruptError, Manifest
+from train.keeping import KeepBest
+from train.places import CHECKPOINTS, place, set_aside, steps_in
+from train.places import find as find
 from train.step import TrainState
 
-CHECKPOINTS = 'checkpoints'
-_STACKED = 'layers'  # key of what has an axis of layers
-_CODECS = [
-  {'name': 'bytes', 'configuration': {'endian': 'little'}},
-  {'name': 'zstd', 'configuration': {'level': 3}},
-]
+log = logging.getLogger(__name__)
 
-
-@dataclasses.dataclass(frozen=True)
-class Meta:
-  """What a checkpoint says of itself.
-
-  Attributes:
-    config: the run's config as a plain tree.
-    tokenizer: its own JSON text.
-    corpus: digest and description of the text trained on.
-    data_state: of the training batches' iterator.
-    step: number of updates made.
-    seconds: of training up to here, over all interruptions.
-  """
-
-  config: dict[str, Any]
-  tokenizer: str
-  corpus: dict[str, Any]
-  data_state: dict[str, Any]
-  step: int
-  seconds: float
+_METRIC = 'validation_loss'  # of the best checkpoints
 
 
 class RunCheckpoints:
   """The checkpoints of one run, saved in the background.
 
-  A context manager: leaving it waits for what is being saved.
+  A context manager: leaving it waits for what is being saved. Under several
+  processes each of them has one, and all call its methods in the same order.
   """
 
   def __init__(self, workdir: pathlib.Path, config: CheckpointConfig):
-    decide = ocp.training.save_decision_policies
-    keep = ocp.training.preservation_policies
+    """Opens the folder of a run's checkpoints, and makes it when missing.
+
+    Args:
+      workdir: of the run.
+      config: where else they lie, when to save and what to keep.
+
+    Raises:
+      UserError: the folder is another run's.
+    """
+    self._workdir = workdir
+    self._home = place(config.folder) if config.folder else workdir
+    mirror.check(workdir, self._home)
+    self._root = self._home / CHECKPOINTS
+    self._last: Manifest | None = None  # of what was saved or restored last
+    losses = _losses(self._root) if config.keep_best else {}
+    self._best = KeepBest(config.keep_best, losses)
     self._orbax = ocp.training.Checkpointer(
-      workdir / CHECKPOINTS,
+      self._root,
       context=_context(),
-      save_decision_policy=decide.AnySavePolicy(
-        [
-          decide.FixedIntervalPolicy(config.every_steps),
-          decide.SpecificStepsPolicy(list(config.keep_steps)),
-        ]
-      ),
-      preservation_policy=keep.AnyPreservationPolicy(
-        [
-          keep.LatestN(config.keep_last),
-          keep.CustomSteps(list(config.keep_steps)),
-        ]
-      ),
+      save_decision_policy=_when_to_save(config),
+      preservation_policy=_what_to_keep(config, self._best),
       cleanup_tmp_directories=True,
     )
 
@@ -82,7 +69,8 @@ class RunCheckpoints:
     return self
 
   def __exit__(self, *_: Any) -> None:
-    self._orbax.close()
+    with self._telling():
+      self._orbax.close()
 
   @property
   def latest_step(self) -> int | None:
@@ -90,177 +78,234 @@ class RunCheckpoints:
     latest = self._orbax.latest
     return None if latest is None else latest.step
 
-  def wants(self, step: int) -> bool:
-    """Whether the policy saves at this step."""
-    return step != self.latest_step and self._orbax.should_save(step)
+  def wants(self, step: int, validates: bool = False) -> bool:
+    """Whether the policy saves at this step.
 
-  def save(self, state: TrainState, meta: Meta) -> None:
-    """Begins to save; returns when `state` may be changed."""
+    Args:
+      step: number of updates made.
+      validates: whether there is a validation loss of it, by which the best
+        checkpoints are kept.
+    """
+    if step == self.latest_step:
+      return False
+    best = validates and self._best.number > 0
+    return best or self._orbax.should_save(step)
+
+  def save(
+    self,
+    state: TrainState,
+    meta: Meta,
+    metrics: Mapping[str, float] | None = None,
+    averaged: Any = None,
+  ) -> None:
+    """Begins to save; returns when `state` may be changed.
+
+    A warning is logged where no parameter differs from the checkpoint before.
+
+    Args:
+      state: after `meta.step` updates.
+      meta: of it.
+      metrics: of an evaluation of it; the best are kept by `validation_loss`.
+      averaged: parameters to use, of `step.averaged`: where they are others
+        than those that are trained, both are kept.
+
+    Raises:
+      UserError: an earlier checkpoint could not be written.
+    """
     if meta.step == self.latest_step:
       return
-    self._orbax.save_checkpointables_async(
-      meta.step, _items(state, meta), force=True
-    )
+    if int(state.step) != meta.step:
+      raise ValueError(f'a state of step {state.step} as step {meta.step}')
+    meta = dataclasses.replace(meta, metrics=dict(metrics or {}))
+    stored, manifest = contents.sealed(contents.items(state, averaged), meta)
+    if self._last and self._last.item('params') == manifest.item('params'):
+      told = 'step %d: every parameter is just as it was at step %d'
+      log.warning(told, meta.step, self._last.step)
+    self._last = manifest
+    self._best.losses[meta.step] = meta.metrics.get(_METRIC, np.nan)
+    if self._home != self._workdir:
+      mirror.send(self._workdir, self._home)
+    with self._telling():
+      self._orbax.save_checkpointables_async(meta.step, stored, force=True)
 
   def wait(self) -> None:
-    """Returns when all that was begun is on disk."""
-    self._orbax.wait()
+    """Returns when all that was begun is on disk.
 
+    Raises:
+      UserError: it could not be written.
+    """
+    with self._telling():
+      self._orbax.wait()
 
-def find(path: pathlib.Path | str, step: int | None = None) -> pathlib.Path:
-  """The folder of one checkpoint.
+  def restore(
+    self,
+    abstract: TrainState,
+    check: Callable[[pathlib.Path, Meta], None] = lambda folder, meta: None,
+    up_to: int | None = None,
+  ) -> tuple[TrainState, Meta] | None:
+    """Reads the newest checkpoint that is good.
 
-  Args:
-    path: a run's workdir, or a checkpoint folder itself.
-    step: of a workdir, which checkpoint; None means the newest.
+    One that is damaged is told of, and once an older one is found to be good
+    it is set aside: it is renamed to `STEP.corrupt`, so that the run can save
+    this step anew. All processes come to the same checkpoint. Logs of a run
+    whose checkpoints lie elsewhere come with it.
 
-  Raises:
-    UserError: there is none.
-  """
-  path = pathlib.Path(path).absolute()
-  if (path / 'meta').is_dir() and step is None:
-    return path
-  root = path / CHECKPOINTS
-  steps = sorted(
-    int(p.name)
-    for p in (root.iterdir() if root.is_dir() else ())
-    if p.name.isdigit()
-  )
-  if not steps:
-    raise UserError(f'no checkpoint in {path}')
-  if step is not None and step not in steps:
-    raise UserError(f'no checkpoint of step {step} in {path}; it has {steps}')
-  return root / str(steps[-1] if step is None else step)
+    Args:
+      abstract: shapes and shardings of the state.
+      check: is called with a checkpoint and what it says of itself before its
+        arrays are read; its errors are not taken for damage.
+      up_to: the last step to go back to. What was saved later is deleted: it
+        was made of steps that are given up. None takes any.
+
+    Returns:
+      The state, laid out as `abstract` says, and what was saved with it; None
+      when there is no checkpoint.
+
+    Raises:
+      UserError: all are damaged, or one has other arrays, shapes or types.
+    """
+    self.wait()
+    damaged: dict[pathlib.Path, str] = {}
+    for step in reversed([one.step for one in self._orbax.checkpoints]):
+      if up_to is not None and step > up_to:
+        self._orbax.delete(step)
+        continue
+      folder = self._root / str(step)
+      try:
+        meta, manifest = read_meta(folder)
+        check(folder, meta)
+        state = _read_state(folder, abstract, manifest)
+      except CorruptError as error:
+        damaged[folder] = str(error)
+        continue
+      self._set_aside(damaged, step)
+      self._last = manifest
+      if self._home != self._workdir:
+        mirror.fetch(self._workdir, self._home)
+      return state, meta
+    if damaged:
+      told = '; '.join(damaged.values())
+      raise UserError(
+        f'no checkpoint in {self._root} is good: {told}; start in a new workdir'
+      )
+    return None
+
+  def _set_aside(self, damaged: Mapping[pathlib.Path, str], good: int) -> None:
+    for folder, problem in damaged.items():
+      aside = set_aside(folder)
+      told = '%s; going on from step %d, and set it aside as %s'
+      log.warning(told, problem, good, aside.name)
+    if damaged:
+      self._orbax.reload()
+
+  @contextlib.contextmanager
+  def _telling(self) -> Iterator[None]:
+    """Makes one line of what goes wrong when files are written."""
+    try:
+      yield
+    except (OSError, ValueError) as error:
+      raise UserError(
+        f'{self._root}: a checkpoint could not be written '
+        f'({integrity.first_line(error)}); whole are those of steps '
+        f'{steps_in(self._root)}: make room, and run the same command'
+      ) from error
 
 
 def load_meta(folder: pathlib.Path) -> Meta:
-  """Reads what a checkpoint says of itself."""
-  content = _load(folder, {'meta': None})['meta']['json']
-  return Meta(**json.loads(np.asarray(content).tobytes()))
+  """Reads what a checkpoint says of itself.
+
+  Raises:
+    CorruptError: it cannot be read, or is not what was saved.
+  """
+  return read_meta(folder)[0]
 
 
 def load_params(folder: pathlib.Path, abstract: Any) -> Any:
   """Reads the parameters as `abstract`, a tree of `ShapeDtypeStruct`.
 
   Raises:
-    UserError: the checkpoint has other arrays or other shapes.
+    UserError: the checkpoint has other arrays, shapes or types.
+    CorruptError: it cannot be read, or is not what was saved.
   """
-  return _checked(folder, {'params': abstract})['params']
+  _, manifest = read_meta(folder)
+  return _checked(folder, {'params': abstract}, manifest)['params']
 
 
 def load_state(folder: pathlib.Path, abstract: TrainState) -> TrainState:
   """Reads a whole state, laid out as the shardings in `abstract` say.
 
   Raises:
-    UserError: the checkpoint has other arrays or other shapes.
+    UserError: the checkpoint has other arrays, shapes or types.
+    CorruptError: it cannot be read, or is not what was saved.
   """
-  loaded = _checked(
-    folder,
-    {
-      'params': abstract.params,
-      'optimizer': {'step': abstract.step, 'state': abstract.optimizer_state},
-    },
+  _, manifest = read_meta(folder)
+  return _read_state(folder, abstract, manifest)
+
+
+def load_raw(folder: pathlib.Path) -> dict[str, Any]:
+  """Reads `params` and `optimizer` just as they were saved."""
+  return _load(folder, {'params': None, 'optimizer': None})
+
+
+def read_meta(folder: pathlib.Path) -> tuple[Meta, Manifest | None]:
+  """As `load_meta`, with the manifest; older checkpoints have none."""
+  content = _load(folder, {'meta': None})['meta']
+  try:
+    meta, manifest = contents.unsealed(content)
+  except CorruptError as error:
+    raise CorruptError(f'{folder}: {error}') from error
+  if manifest is None:
+    log.info('%s has no integrity manifest: it is taken as it is', folder)
+  # A folder that was moved may have any name.
+  elif folder.name.isdigit() and int(folder.name) != manifest.step:
+    raise CorruptError(f'{folder}: it was saved as step {manifest.step}')
+  return meta, manifest
+
+
+def save(folder: pathlib.Path, state: TrainState, meta: Meta) -> None:
+  """Saves a checkpoint by itself, in a folder that must not exist."""
+  ocp.save_checkpointables(
+    folder, contents.sealed(contents.items(state), meta)[0]
   )
-  optimizer = loaded['optimizer']
-  return TrainState(optimizer['step'], loaded['params'], optimizer['state'])
 
 
-class Stored:
-  """One parameter on disk; an array of which a part is in memory at a time.
-
-  Attributes:
-    shape: of the whole.
-  """
-
-  def __init__(self, store: tensorstore.TensorStore):
-    self._store = store
-    self.shape: tuple[int, ...] = tuple(store.shape)
-    self._span = range(0)
-    self._layers: np.ndarray | None = None
-
-  def __getitem__(self, at: tuple[int, ...]) -> np.ndarray:
-    """Reads the numbers of one layer, `(layer,)`, or all of them, `()`."""
-    if not at:
-      return self._store.read().result()
-    (layer,) = at
-    # A chunk is decoded as a whole, and older checkpoints have all layers in
-    # one: it is kept until its last layer is read.
-    if self._layers is None or layer not in self._span:
-      chunk: Any = self._store.chunk_layout.read_chunk.shape
-      size = chunk[0]
-      first = layer - layer % size
-      self._span = range(first, min(first + size, self.shape[0]))
-      part = self._store[self._span.start : self._span.stop]
-      self._layers = part.read().result()
-    found = self._layers[layer - self._span.start]
-    if layer == self._span[-1]:
-      self._layers = None
-    return found
-
-  def __setitem__(self, at: tuple[int, ...], array: np.ndarray) -> None:
-    """Writes the numbers of one layer, or all; returns when they are there."""
-    self._store[at].write(
-      array, can_reference_source_data_indefinitely=True
-    ).result()
+def described(folder: pathlib.Path, item: str) -> dict[str, Any]:
+  """The arrays of an item by path, keys joined by '.'; shapes and types."""
+  with _reading(folder / item):
+    return leaves(ocp.checkpointables_metadata(folder).metadata[item])
 
 
-def open_params(folder: pathlib.Path) -> dict[str, Stored]:
-  """The parameters of a checkpoint by path, keys joined by '/'."""
-  described = ocp.checkpointables_metadata(folder).metadata['params']
-  return {
-    path.replace('.', '/'): Stored(_open(folder, path, open=True, read=True))
-    for path in _leaves(described)
-  }
+def _when_to_save(config: CheckpointConfig) -> Any:
+  policies = ocp.training.save_decision_policies
+  steps = [config.every_steps, config.keep_every_steps]
+  return policies.AnySavePolicy(
+    [
+      *(policies.FixedIntervalPolicy(every) for every in steps if every),
+      policies.SpecificStepsPolicy(list(config.keep_steps)),
+    ]
+  )
 
 
-def new_params(
-  folder: pathlib.Path, meta: Meta, abstract: Any
-) -> dict[str, Stored]:
-  """Makes a checkpoint of parameters that are yet to be written.
-
-  Args:
-    folder: of the checkpoint, which must not exist.
-    meta: what it says of itself.
-    abstract: the parameters, a tree of `ShapeDtypeStruct`.
-
-  Returns:
-    The parameters as `open_params` gives them.
-  """
-  # Orbax would have all of an array in memory: it makes a checkpoint of blanks,
-  # whose place the arrays take.
-  blanks = jax.tree.map(lambda leaf: np.zeros((), leaf.dtype), abstract)
-  state = TrainState(jnp.int32(meta.step), blanks, {})
-  ocp.save_checkpointables(folder, _items(state, meta))
-  made = {}
-  for path, leaf in _leaves(abstract).items():
-    stacked = _STACKED in path.split('.')
-    chunk = (1, *leaf.shape[1:]) if stacked else leaf.shape
-    made[path.replace('.', '/')] = Stored(
-      _open(
-        folder,
-        path,
-        create=True,
-        delete_existing=True,
-        dtype=leaf.dtype,
-        shape=leaf.shape,
-        chunk_layout=tensorstore.ChunkLayout(chunk_shape=chunk),
-        codec=tensorstore.CodecSpec({'driver': 'zarr3', 'codecs': _CODECS}),
-      )
-    )
-  return made
+def _what_to_keep(config: CheckpointConfig, best: KeepBest) -> Any:
+  policies = ocp.training.preservation_policies
+  kept: list[Any] = [
+    policies.LatestN(config.keep_last),
+    policies.CustomSteps(list(config.keep_steps)),
+    best,
+  ]
+  if config.keep_every_steps:
+    kept.append(policies.EveryNSteps(config.keep_every_steps))
+  return policies.AnyPreservationPolicy(kept)
 
 
-def _open(folder: pathlib.Path, path: str, **options: Any) -> Any:
-  """An array of `params` as Orbax lays it out: zarr3 in an OCDBT database."""
-  base = {'driver': 'file', 'path': f'{folder}/params/'}
-  database = {'driver': 'ocdbt', 'base': base, 'path': f'{path}/'}
-  spec = {
-    'driver': 'zarr3',
-    'kvstore': database,
-    # Orbax takes a chunk that is not there for one that was lost.
-    'store_data_equal_to_fill_value': True,
-  }
-  return tensorstore.open(spec, **options).result()
+def _losses(root: pathlib.Path) -> dict[int, float]:
+  """Of the checkpoints that are there and can be read."""
+  found = {}
+  for step in steps_in(root):
+    with contextlib.suppress(CorruptError):
+      meta = load_meta(root / str(step))
+      found[step] = meta.metrics.get(_METRIC, np.nan)
+  return found
 
 
 def _context() -> ocp.Context:
@@ -268,7 +313,7 @@ def _context() -> ocp.Context:
 
   def by_layer(path: Any, value: Any) -> Any:
     keys = {getattr(key, 'key', None) for key in path}
-    if _STACKED not in keys or not np.ndim(value):
+    if contents.STACKED not in keys or not np.ndim(value):
       return None
     return ocp.options.ArrayOptions.Saving.StorageOptions(shard_axes=(0,))
 
@@ -277,61 +322,74 @@ def _context() -> ocp.Context:
   return context
 
 
-def _items(state: TrainState, meta: Meta) -> dict[str, Any]:
-  """What a checkpoint is made of."""
-  return {
-    'params': state.params,
-    'optimizer': {'step': state.step, 'state': state.optimizer_state},
-    'meta': {'json': _as_bytes(dataclasses.asdict(meta))},
-  }
+def _read_state(
+  folder: pathlib.Path, abstract: TrainState, manifest: Manifest | None
+) -> TrainState:
+  wanted = contents.items(abstract)
+  if manifest and any(
+    path.startswith('optimizer.raw') for path in manifest.arrays
+  ):
+    wanted['optimizer']['raw'] = wanted.pop('params')
+  loaded = _checked(folder, wanted, manifest)
+  optimizer = loaded['optimizer']
+  params = optimizer['raw'] if 'raw' in optimizer else loaded['params']
+  return TrainState(optimizer['step'], params, optimizer['state'])
 
 
-def _as_bytes(tree: Any) -> np.ndarray:
-  """JSON as an array, which Orbax stores like any other."""
-  return np.frombuffer(json.dumps(tree).encode(), np.uint8)
-
-
-def _checked(folder: pathlib.Path, abstract: dict[str, Any]) -> Any:
-  """Loads, and makes sure that every leaf is there in its shape."""
-  described = ocp.checkpointables_metadata(folder).metadata
+def _checked(
+  folder: pathlib.Path, abstract: dict[str, Any], manifest: Manifest | None
+) -> Any:
+  """Loads, and makes sure that every leaf is there as it was saved."""
   for item, tree in abstract.items():
-    saved = _shapes(described[item])
-    wanted = _shapes(tree)
-    wrong = sorted(
-      name
-      for name in saved.keys() | wanted.keys()
-      if saved.get(name) != wanted.get(name)
-    )
-    if wrong:
-      name = wrong[0]
-      raise UserError(
-        f'{folder}: the checkpoint has another shape: {item}.{name} is '
-        f'{saved.get(name, "missing")} there and '
-        f'{wanted.get(name, "missing")} in the config'
-        + (f', and {len(wrong) - 1} more differ' if wrong[1:] else '')
-      )
-  return _load(folder, abstract)
-
-
-def _leaves(tree: Any) -> dict[str, Any]:
-  """By path, keys joined by '.', which is what Orbax calls them."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {
-    jax.tree_util.keystr(path, simple=True, separator='.'): leaf
-    for path, leaf in leaves
+    there = manifest.item(item) if manifest else described(folder, item)
+    told = contents.difference(there, leaves(tree), item)
+    if told:
+      raise UserError(f'{folder}: the checkpoint is of another model: {told}')
+  loaded = _load(folder, abstract)
+  arrays = {
+    f'{item}.{path}': leaf
+    for item in abstract
+    for path, leaf in leaves(loaded[item]).items()
   }
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-  return {path: tuple(leaf.shape) for path, leaf in _leaves(tree).items()}
+  blank = sorted(p for p, x in arrays.items() if not isinstance(x, jax.Array))
+  if blank:
+    raise CorruptError(f'{folder}: {blank[0]} came back without numbers')
+  if manifest:
+    integrity.verify(manifest.arrays, integrity.sums(arrays), str(folder))
+  return loaded
 
 
 def _load(folder: pathlib.Path, abstract: dict[str, Any]) -> Any:
-  with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', message='Sharding info not provided')
-    return ocp.load_checkpointables(folder, abstract)
+  problem = ''
+  loaded: dict[str, Any] = {}
+  # Orbax counts what it does, and must count the same in all processes: they
+  # try every item, whatever one of them finds.
+  for item, tree in abstract.items():
+    try:
+      with _reading(folder / item), warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Sharding info not provided')
+        loaded |= ocp.load_checkpointables(folder, {item: tree})
+    except CorruptError as error:
+      problem = problem or str(error)
+  problem = first_problem(problem)
+  if problem:
+    raise CorruptError(problem)
+  return loaded
 
 
-def load_raw(folder: pathlib.Path) -> dict[str, Any]:
-  """Reads `params` and `optimizer` just as they were saved."""
-  return _load(folder, {'params': None, 'optimizer': None})
+@contextlib.contextmanager
+def _reading(what: pathlib.Path) -> Iterator[None]:
+  """Each process reads alone, and all that Orbax raises is a CorruptError."""
+  context = ocp.Context()
+  # Orbax would wait at the end for all processes, and forever for one that
+  # found a file damaged.
+  own = ocp.multihost.process_index()
+  context.multiprocessing_options.primary_host = own
+  context.multiprocessing_options.active_processes = {own}
+  try:
+    with context:
+      yield
+  except (MemoryError, jax.errors.JaxRuntimeError):
+    raise
+  except Exception as error:
+    raise CorruptError(f'{what}: {integrity.first_line(error)}') from error

@@ -1,27 +1,38 @@
 """The typed view of a whole run."""
 
 import dataclasses
+import math
 
-from configs.errors import UserError
+from configs.chips import CHIPS
+from configs.errors import UserError, choose
+from configs.grids import GRAMS_PER_KWH, PUE
 from data.config import DataConfig
 from model.config import ModelConfig
 from train.mesh_config import MeshConfig
 from train.optimizer_config import OptimizerConfig, ScheduleConfig
+from train.spikes import SpikeConfig
 
 # Where and how a run computes, not what: a run may go on with other values.
 RESUMABLE_KEYS = (
   'mesh.',
   'log.',
+  'costs.',
   'data.cache_dir',
   'data.num_workers',
   'model.attention',
   'model.scan_layers',
   'model.remat',
+  'train.loss_chunks',
   'train.log_every_steps',
   'checkpoint.every_steps',
   'checkpoint.keep_last',
   'checkpoint.keep_steps',
+  'checkpoint.keep_best',
+  'checkpoint.keep_every_steps',
+  'checkpoint.folder',
 )
+
+_NO_SPIKES = SpikeConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +40,9 @@ class StepConfig:
   """What a compiled step depends on beside model, optimizer and batch."""
 
   accumulate_steps: int = 1
+  z_loss: float = 0.0
+  loss_chunks: int = 1
+  skip_spikes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,20 +55,34 @@ class TrainConfig:
   log_every_steps: int
   eval_every_steps: int
   eval_sequences: int
+  # What has a default came after checkpoints that do not have it.
+  z_loss: float = 0.0
+  loss_chunks: int = 1
+  spike: SpikeConfig = _NO_SPIKES
 
   def validate(self) -> None:
     """Raises UserError for a value out of range."""
-    for key in ('num_steps', 'accumulate_steps', 'log_every_steps'):
+    for key in (
+      'num_steps',
+      'accumulate_steps',
+      'loss_chunks',
+      'log_every_steps',
+    ):
       if getattr(self, key) < 1:
         raise UserError(f'train.{key} = {getattr(self, key)}: at least 1')
-    for key in ('seed', 'eval_every_steps', 'eval_sequences'):
+    for key in ('seed', 'z_loss', 'eval_every_steps', 'eval_sequences'):
       if getattr(self, key) < 0:
         raise UserError(f'train.{key} = {getattr(self, key)}: at least 0')
 
   @property
   def step(self) -> StepConfig:
     """What of it is compiled."""
-    return StepConfig(self.accumulate_steps)
+    return StepConfig(
+      self.accumulate_steps,
+      self.z_loss,
+      self.loss_chunks,
+      skip_spikes=self.spike.action == 'skip',
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +93,22 @@ class CheckpointConfig:
   keep_last: int
   keep_steps: tuple[int, ...]
   branch_from: str
+  folder: str = ''
+  keep_best: int = 0
+  keep_every_steps: int = 0
 
   def validate(self) -> None:
     """Raises UserError for a value out of range."""
     for key in ('every_steps', 'keep_last'):
       if getattr(self, key) < 1:
         raise UserError(f'checkpoint.{key} = {getattr(self, key)}: at least 1')
+    for key in ('keep_best', 'keep_every_steps'):
+      if getattr(self, key) < 0:
+        raise UserError(f'checkpoint.{key} = {getattr(self, key)}: at least 0')
+    if '://' in self.folder and not self.folder.startswith('gs://'):
+      raise UserError(
+        f'checkpoint.folder = {self.folder!r}: a folder, or gs://BUCKET/PATH'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +117,41 @@ class LogConfig:
 
   tensorboard: bool
   wandb_project: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CostsConfig:
+  """What energy, carbon and money are reckoned from."""
+
+  energy: str = 'rated'
+  chip: str = ''
+  watts: float = 0.0
+  usd_per_hour: float = 0.0
+  prices: str = ''
+  region: str = 'world'
+  pue: float = PUE
+
+  def validate(self) -> None:
+    """Raises UserError for a name or a value that cannot be."""
+    choose('costs.energy', self.energy, ('rated', 'measured'))
+    if self.chip:
+      choose('costs.chip', self.chip, CHIPS)
+    choose('costs.region', self.region, GRAMS_PER_KWH)
+    for key in ('watts', 'usd_per_hour'):
+      if not 0 <= getattr(self, key) < math.inf:
+        raise UserError(f'costs.{key} = {getattr(self, key)}: at least 0')
+    if not 1 <= self.pue < math.inf:
+      raise UserError(f'costs.pue = {self.pue}: at least 1')
+    if self.energy == 'measured' and self.watts:
+      raise UserError(
+        f'costs.watts = {self.watts:g}: assumed, and costs.energy = '
+        "'measured'; leave one of them"
+      )
+    if self.prices and self.usd_per_hour:
+      raise UserError(
+        f'costs.usd_per_hour = {self.usd_per_hour:g}: assumed, and '
+        f'costs.prices = {self.prices!r}; leave one of them'
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +167,7 @@ class RunConfig:
   train: TrainConfig
   checkpoint: CheckpointConfig
   log: LogConfig
+  costs: CostsConfig = CostsConfig()
 
   def validate(self) -> None:
     """Raises UserError where sections do not fit each other."""

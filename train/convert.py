@@ -31,12 +31,13 @@ from model import huggingface, huggingface_config
 from model.config import ModelConfig
 from model.parametrization import as_standard
 from model.transformer import abstract_inputs, make
-from train import checkpoint, workdir
+from train import checkpoint, stored, workdir
 from train.checkpoint import Meta
 from train.config import RunConfig
 from train.interrupt import StopRequest, stop_request
 from train.sharding import unbox
 from train.shards import write_shards
+from train.stored import Stored
 from train.weights import Weights, open_weights
 
 _SHARD_BYTES = 5 * 10**9
@@ -106,15 +107,14 @@ def from_hf(
     }
     made = out / checkpoint.CHECKPOINTS / str(meta.step)
     with _whole(made) as making, _progress(expected, stop) as step:
-      params = checkpoint.new_params(
-        making, meta, huggingface.by_tree(abstract)
-      )
+      params = stored.new_params(making, meta, huggingface.by_tree(abstract))
 
       def read(name: str) -> np.ndarray:
         step()
         return weights.read(name)
 
       huggingface.import_into(params, rules, config, read)
+      stored.seal(making, params)
   return made
 
 
@@ -148,12 +148,12 @@ def to_hf(
   family = huggingface_config.family_of(config)
   theirs = huggingface_config.to_theirs(family, config)
   params = {
-    path: _Scaled(stored, factor(path))
-    for path, stored in checkpoint.open_params(folder).items()
+    path: _Scaled(one, factor(path))
+    for path, one in stored.open_params(folder).items()
   }
   rules = huggingface.rules(family, config)
   shapes = huggingface.shapes_of_theirs(
-    rules, config, {path: stored.shape for path, stored in params.items()}
+    rules, config, {path: one.shape for path, one in params.items()}
   )
   tokenizer = json.loads(meta.tokenizer)
   with stop_request() as stop, _whole(out) as making:
@@ -186,7 +186,7 @@ def to_hf(
 class _Scaled:
   """A parameter on disk, multiplied as it is read."""
 
-  stored: checkpoint.Stored
+  stored: Stored
   factor: float
 
   @property

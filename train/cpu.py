@@ -1,12 +1,15 @@
 """A CPU as several devices."""
 
 import math
-import os
 
 import jax
 
+from train.peers import Peers
 
-def split_cpu(mesh_data: int, batch_size: int) -> None:
+
+def split_cpu(
+  mesh_data: int, batch_size: int, peers: Peers | None = None
+) -> None:
   """Makes each core a device, as far as a batch divides over them.
 
   A step of a small model has too little in one product to share between cores:
@@ -17,8 +20,15 @@ def split_cpu(mesh_data: int, batch_size: int) -> None:
   Args:
     mesh_data: of the config; -1 lets the mesh fill what there is.
     batch_size: sequences in a batch.
+    peers: the processes, if there are several: those of a machine share its
+      cores, and all of them make as many devices.
   """
   chosen: int = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
-  if chosen < 1 and mesh_data == -1:
-    count = math.gcd(batch_size, os.cpu_count() or 1)
-    jax.config.update('jax_num_cpu_devices', count)
+  if chosen >= 1 or mesh_data != -1:
+    return
+  everybody = (peers or Peers()).peers
+  hosts = [peer.host for peer in everybody]
+  shares = [peer.cores // hosts.count(peer.host) for peer in everybody]
+  rows, rest = divmod(batch_size, len(everybody))
+  count = 1 if rest else math.gcd(rows, max(1, min(shares)))
+  jax.config.update('jax_num_cpu_devices', count)

@@ -2,47 +2,41 @@
 
 import contextlib
 import dataclasses
-import functools
 import logging
-import math
 import pathlib
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from configs.errors import UserError
+from configs.files import write_text
 from configs.tree import to_dataclass
-from data import corpus as corpora
-from data import pipeline
-from data.recipe import Recipe
-from train import checkpoint, metrics, workdir
-from train import program as programs
+from train import checkpoint, metrics, saving, workdir
+from train.accounting import Clock, account
 from train.checkpoint import Meta, RunCheckpoints
-from train.config import RESUMABLE_KEYS, RunConfig
-from train.heldout import heldout_loss, padded_token_bytes
-from train.interrupt import StopRequest, stop_request
-from train.optimizer import learning_rate
-from train.program import Program
-from train.recipes import check_objective, recipe_of
-from train.sharding import local_rows, make_mesh, put_batch
+from train.config import RunConfig
+from train.energy import metered
+from train.interrupt import CommonStop, stop_request
+from train.job import Job, make_job
+from train.layout import layout_table
+from train.losses_log import DivergedError, Losses, SpikeError
+from train.metrics import MetricWriter
+from train.peers import Peers
+from train.profile import Profiler
+from train.recipes import check_objective
+from train.resume import first_state
+from train.schedule import learning_rate
+from train.sharding import make_mesh
+from train.spikes import SpikeDetector
 from train.step import TrainState
 
 log = logging.getLogger(__name__)
 
-# A branch equals its trunk up to the branch's decay, whatever follows there.
-_BRANCH_KEYS = (
-  *RESUMABLE_KEYS,
-  'name',
-  'train.num_steps',
-  'schedule.decay_steps',
-  'checkpoint.branch_from',
-)
+# Processes on several machines may differ in these.
+_OF_A_MACHINE = ('config.data.cache_dir', 'config.data.num_workers')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +50,8 @@ class RunResult:
     seconds: of training, over all interruptions; without compilation,
       evaluation and saving.
     metrics: loss on the validation split at the end; empty if unfinished.
+    accounting: of `train.accounting.Accounting`; empty if unfinished, or
+      finished before there was one.
   """
 
   workdir: str
@@ -63,6 +59,7 @@ class RunResult:
   step: int
   seconds: float
   metrics: dict[str, float]
+  accounting: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def run(
@@ -71,6 +68,8 @@ def run(
   *,
   devices: Sequence[jax.Device] | None = None,
   show_progress: bool = True,
+  peers: Peers | None = None,
+  profile: range = range(0),
 ) -> RunResult:
   """Trains to the end, from wherever an earlier call was interrupted.
 
@@ -82,132 +81,141 @@ def run(
     workdir_path: folder of the run; made when missing.
     devices: to lay the mesh over; None means all.
     show_progress: a progress bar on stderr.
+    peers: the processes of the run, of `train.distributed.joined`; None means
+      this one alone. All of them call this, with the same arguments.
+    profile: steps to trace, of `train.profile.parse_steps`.
 
   Raises:
     UserError: the config cannot work, the folder is another run's, or the loss
       is no longer finite.
   """
+  clock = Clock()
   run_config = to_dataclass(RunConfig, config)
   check_objective(run_config)
+  peers = peers or Peers()
   folder = pathlib.Path(workdir_path).absolute()
   tree = workdir.as_json(config.to_dict())
-  workdir.check(folder, tree)
-  done = workdir.read_done(folder)
+  with peers.first():
+    if peers.leads:
+      workdir.check(folder, tree)
+  done = peers.share(workdir.read_done(folder))
   if done is not None:
     log.info('%s is finished already', folder)
     return RunResult(str(folder), True, **done)
+  _check_same_command(peers, tree, folder)
   mesh = make_mesh(run_config.mesh, devices)
-  corpus = corpora.prepare(run_config.data)
-  recipe = recipe_of(run_config, corpus.tokenizer)
-  rows = pipeline.train_rows(
-    corpus,
-    run_config.data,
-    recipe,
-    run_config.train.num_steps * run_config.data.batch_size,
-  )
-  program = programs.build(
-    run_config.model,
-    run_config.optimizer,
-    run_config.train.step,
-    recipe.shape,
-    mesh,
-  )
-  job = _Job(run_config, tree, folder, corpus, recipe, rows, program)
+  job = make_job(run_config, tree, folder, mesh, peers, clock)
   try:
-    with (
-      workdir.claimed(folder, tree),
-      stop_request() as stop,
-      RunCheckpoints(folder, run_config.checkpoint) as checkpoints,
-    ):
-      return _train(job, checkpoints, stop, show_progress)
-  except _DivergedError as error:
+    with contextlib.ExitStack() as stack:
+      with peers.first():
+        _claim(job, stack)
+      stop = stack.enter_context(stop_request())
+      checkpoints = stack.enter_context(
+        RunCheckpoints(folder, run_config.checkpoint)
+      )
+      asked = CommonStop(stop, mesh)
+      meter = metered(run_config.costs, mesh.devices.flat[0])
+      clock.measure(stack.enter_context(meter))
+      profiler = stack.enter_context(Profiler(folder, profile))
+      with (
+        saving.failing_together(peers),
+        peers.failing_together(but=DivergedError),
+      ):
+        return _train(job, checkpoints, asked, show_progress, profiler)
+  except DivergedError as error:
     # Only now is the checkpoint whole that was being saved.
     raise UserError(_tell_divergence(folder, error)) from error
 
 
-class _DivergedError(Exception):
-  """A loss or a gradient is not finite."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Job:
-  """What stays the same throughout a run."""
-
-  config: RunConfig
-  tree: dict[str, Any]
-  folder: pathlib.Path
-  corpus: corpora.Corpus
-  recipe: Recipe
-  rows: pipeline.TrainRows
-  program: Program
-
-  @functools.cached_property
-  def dropout_key(self) -> jax.Array | None:
-    """Of the run's dropout, apart from that of its initial parameters."""
-    if not self.config.model.dropout:
-      return None
-    key = jax.random.fold_in(jax.random.key(self.config.train.seed), 1)
-    replicated = NamedSharding(self.program.mesh, PartitionSpec())
-    return jax.device_put(key, replicated)
-
-  def batches(self) -> pipeline.Batches:
-    """The training batches, this process's rows, from the first step."""
-    data = self.config.data
-    own = local_rows(self.program.mesh, data.batch_size)
-    return pipeline.train_batches(self.rows, data, own)
-
-  def meta(self, step: int, data_state: Any, seconds: float) -> Meta:
-    """What a checkpoint of this step says of itself."""
-    return Meta(
-      config=self.tree,
-      tokenizer=self.corpus.tokenizer.to_json(),
-      corpus={'digest': self.corpus.digest, **self.corpus.description},
-      data_state=data_state,
-      step=step,
-      seconds=seconds,
+def _check_same_command(
+  peers: Peers, tree: dict[str, Any], folder: pathlib.Path
+) -> None:
+  """Raises UserError unless all processes are to do the same."""
+  if jax.process_count() != peers.count:
+    raise UserError(
+      f'JAX has {jax.process_count()} processes: start them by '
+      'train.distributed.joined, and hand what it gives to train.loop.run'
     )
+  told = peers.gather({'workdir': str(folder), 'config': tree})
+  with peers.first():
+    for index, other in enumerate(told):
+      change = workdir.difference(other, told[0], _OF_A_MACHINE)
+      if change:
+        raise UserError(
+          f'process {index} of {peers.count} was started otherwise: {change}, '
+          'in process 0; give all of them the same command'
+        )
 
-  def validate(self, state: TrainState) -> dict[str, float]:
-    """Loss on the validation split."""
-    data, mesh = self.config.data, self.program.mesh
-    found = heldout_loss(
-      self.program.eval_step,
-      state.params,
-      pipeline.eval_batches(
-        self.corpus,
-        'validation',
-        data,
-        self.recipe,
-        data.batch_size,
-        self.config.train.eval_sequences,
-        local_rows(mesh, data.batch_size),
-      ),
-      padded_token_bytes(self.corpus.tokenizer, self.config.model.vocab_size),
-      mesh,
-      data.batch_size,
-    )
-    return {f'validation_{k}': v for k, v in found.items()}
+
+def _claim(job: Job, stack: contextlib.ExitStack) -> None:
+  """Makes the folder the run's; the others see that process 0 did."""
+  peers = job.peers
+  if peers.leads:
+    stack.enter_context(workdir.claimed(job.folder, job.tree))
+    table = layout_table(job.program.abstract_state)
+    write_text(job.folder / workdir.LAYOUT, table)
+  elif not job.config.checkpoint.folder:
+    workdir.see_claim(job.folder, peers.name)
 
 
 def _train(
-  job: _Job, checkpoints: RunCheckpoints, stop: StopRequest, progress: bool
+  job: Job,
+  checkpoints: RunCheckpoints,
+  stop: CommonStop,
+  progress: bool,
+  profiler: Profiler,
 ) -> RunResult:
-  config = job.config
+  """Trains to the end, going back from spikes where the config says so."""
+  clock, detector = job.clock, SpikeDetector(job.config.train.spike)
+  resumes = checkpoints.latest_step is not None
+  with clock.spend('restart' if resumes else 'other'):
+    state, start = first_state(job, checkpoints)
+  lines = metrics.read_metrics(job.folder / metrics.TIMING)
+  clock.carry(start.clock, start.seconds, lines)
+  detector.restore(start.spikes)
+  while True:
+    try:
+      return _steps(
+        job, state, start, checkpoints, stop, progress, profiler, detector
+      )
+    except SpikeError as spike:
+      log.warning('%s; going back', spike)
+      # Counted from what this attempt began with: a spike that comes again in
+      # the same place has other batches the next time.
+      reached = start.data_state.get('next_index', 0) + spike.step - start.step
+      del state  # its memory was taken over
+      checkpoints.wait()
+      with clock.spend('restart'):
+        state, start = first_state(job, checkpoints, detector.up_to(spike.step))
+      clock.rewind(start.clock)
+      detector.rewind(spike.step, start.spikes)
+      beyond = {'next_index': reached + job.config.train.spike.margin_steps}
+      start = dataclasses.replace(start, data_state=beyond)
+
+
+def _steps(
+  job: Job,
+  state: TrainState,
+  start: Meta,
+  checkpoints: RunCheckpoints,
+  stop: CommonStop,
+  progress: bool,
+  profiler: Profiler,
+  detector: SpikeDetector,
+) -> RunResult:
+  """Makes the steps after those of a checkpoint.
+
+  Raises:
+    SpikeError: a step is to be undone.
+  """
+  config, clock = job.config, job.clock
   num_steps = config.train.num_steps
-  state, start = _first_state(job, checkpoints)
   batches = job.batches()
   if start.data_state:
     batches.set_state(start.data_state)
-  metrics.keep_until(
-    job.folder / metrics.TIMING, start.step, job.folder / metrics.TIMING
-  )
-  seconds = start.seconds
   with (
     contextlib.closing(batches),
-    metrics.open_writer(job.folder, config.log, start.step) as writer,
-    contextlib.closing(
-      metrics.JsonlWriter(job.folder / metrics.TIMING)
-    ) as timing,
+    _open_logs(job, start.step) as (writer, timing),
     tqdm(
       total=num_steps,
       initial=start.step,
@@ -217,96 +225,89 @@ def _train(
       dynamic_ncols=True,
     ) as bar,
   ):
-    losses = _Losses(job, writer, bar)
+    losses = Losses(job, writer, bar, detector)
+    found = start.metrics  # of a last step that was saved, but not marked
+    timing.write(start.step, clock.line())
     for step in range(start.step + 1, num_steps + 1):
-      began = time.perf_counter()
-      state = losses.advance(state, next(batches), step)
+      rate = learning_rate(
+        config.optimizer, config.schedule, step - 1, num_steps
+      )
       last = step == num_steps
-      logs = step % config.train.log_every_steps == 0
       every = config.train.eval_every_steps
       validates = last or (every > 0 and step % every == 0)
-      saves = last or bool(stop) or checkpoints.wants(step)
-      if validates or saves:
-        losses.settle()
-      seconds += time.perf_counter() - began
-      if logs:
-        timing.write(step, {'seconds': seconds})
+      with profiler.step(step, losses.settle):
+        with clock.spend(losses.wait_kind):
+          rows = next(batches)
+        with clock.spend('step'):
+          state = losses.advance(state, rows, step, rate)
+          stop.ask()
+          stops = bool(stop) and not last
+          saves = last or stops or checkpoints.wants(step, validates)
+          if validates or saves:
+            losses.settle()
+      if step % config.train.log_every_steps == 0:
+        timing.write(step, clock.line())
+        timing.flush()  # after a crash it tells what is lost
+      with clock.spend('evaluation'):
+        found = job.validate(state) if validates else {}
       if validates:
-        found = job.validate(state)
         writer.write(step, found)
       if saves:
-        # What is logged must be on disk before the checkpoint that follows it.
-        writer.flush()
-        timing.flush()
-        meta = job.meta(step, batches.get_state(), seconds)
-        checkpoints.save(state, meta)
-      if stop and not last:
+        with clock.spend('checkpoint'):
+          # What is logged must be on disk before the checkpoint after it.
+          writer.flush()
+          timing.flush()
+          meta = job.meta(step, batches.get_state(), detector.state())
+          checkpoints.save(state, meta, found, job.program.averaged(state))
+      if stops:
         log.warning(
           'stopped at step %d of %d; run the same command to go on',
           step,
           num_steps,
         )
-        return RunResult(str(job.folder), False, step, seconds, {})
-  checkpoints.wait()
-  workdir.mark_done(
-    job.folder, {'step': num_steps, 'seconds': seconds, 'metrics': found}
-  )
-  return RunResult(str(job.folder), True, num_steps, seconds, found)
+        return RunResult(
+          str(job.folder), False, step, clock.training_seconds, {}
+        )
+  with clock.spend('checkpoint'):
+    checkpoints.wait()
+  with clock.spend('evaluation'):
+    found = found or job.validate(state)
+  return _finished(job, found)
 
 
-class _Losses:
-  """Makes steps, and looks at each loss one step late.
-
-  Reading a loss waits for its step. Done one step late, the next step is under
-  way meanwhile.
-  """
-
-  def __init__(self, job: _Job, writer: metrics.MetricWriter, bar: tqdm):
-    self._job = job
-    self._writer = writer
-    self._bar = bar
-    self._pending: tuple[int, float, Mapping[str, jax.Array]] | None = None
-
-  def advance(
-    self, state: TrainState, rows: Mapping[str, np.ndarray], step: int
-  ) -> TrainState:
-    """Dispatches step number `step`, then settles the one before it."""
-    config, program = self._job.config, self._job.program
-    rate = learning_rate(
-      config.optimizer, config.schedule, step - 1, config.train.num_steps
-    )
-    batch = put_batch(rows, program.mesh, config.data.batch_size)
-    state, found = program.train_step(
-      state, batch, np.float32(rate), self._job.dropout_key
-    )
-    self.settle()
-    self._pending = step, rate, found
-    return state
-
-  def settle(self) -> None:
-    """Checks and logs the last dispatched step.
-
-    Raises:
-      _DivergedError: its loss or gradient is not finite.
-    """
-    if self._pending is None:
-      return
-    step, rate, found = self._pending
-    self._pending = None
-    values = {name: float(value) for name, value in found.items()}
-    if not all(math.isfinite(value) for value in values.values()):
-      told = ', '.join(f'{name} {value}' for name, value in values.items())
-      raise _DivergedError(f'step {step} ({told})')
-    self._bar.update()
-    if step % self._job.config.train.log_every_steps == 0:
-      self._bar.set_postfix(loss=f'{values["loss"]:.3f}', refresh=False)
-      tokens = step * self._job.config.tokens_per_step
-      self._writer.write(
-        step, {**values, 'learning_rate': rate, 'tokens': tokens}
-      )
+def _finished(job: Job, found: dict[str, float]) -> RunResult:
+  """Marks the run as done, with what it took."""
+  devices = list(job.program.mesh.devices.flat)
+  took = account(job.config, job.recipe.shape, devices, job.clock)
+  done: dict[str, Any] = {
+    'step': job.config.train.num_steps,
+    'seconds': job.clock.training_seconds,
+    'metrics': found,
+    'accounting': dataclasses.asdict(took),
+  }
+  if job.peers.leads:
+    workdir.mark_done(job.folder, done)
+  return RunResult(str(job.folder), True, **done)
 
 
-def _tell_divergence(folder: pathlib.Path, error: _DivergedError) -> str:
+@contextlib.contextmanager
+def _open_logs(
+  job: Job, first_step: int
+) -> Iterator[tuple[MetricWriter, MetricWriter]]:
+  """Writers of metrics and of timing; of several processes, one writes."""
+  if not job.peers.leads:
+    yield metrics.MultiWriter(()), metrics.MultiWriter(())
+    return
+  timing = job.folder / metrics.TIMING
+  metrics.keep_until(timing, first_step, timing)
+  with (
+    metrics.open_writer(job.folder, job.config.log, first_step) as writer,
+    contextlib.closing(metrics.JsonlWriter(timing)) as timer,
+  ):
+    yield writer, timer
+
+
+def _tell_divergence(folder: pathlib.Path, error: DivergedError) -> str:
   try:
     good = f'the last good checkpoint is {checkpoint.find(folder)}'
   except UserError:
@@ -315,39 +316,3 @@ def _tell_divergence(folder: pathlib.Path, error: _DivergedError) -> str:
     f'training diverged at {error}; {good}; lower optimizer.learning_rate or '
     'lengthen schedule.warmup_steps'
   )
-
-
-def _first_state(
-  job: _Job, checkpoints: RunCheckpoints
-) -> tuple[TrainState, Meta]:
-  """Where to begin: the newest checkpoint, the trunk's, or nothing."""
-  config = job.config
-  log_path = job.folder / metrics.METRICS
-  if checkpoints.latest_step is not None:
-    source, log_source = checkpoint.find(job.folder), log_path
-  elif config.checkpoint.branch_from:
-    trunk = pathlib.Path(config.checkpoint.branch_from)
-    source = checkpoint.find(trunk, config.decay_start)
-    log_source = trunk / metrics.METRICS
-  else:
-    metrics.keep_until(log_path, 0, log_path)
-    key = jax.random.key(config.train.seed)
-    return job.program.init(key), job.meta(0, {}, 0.0)
-  meta = checkpoint.load_meta(source)
-  _check_same_run(job, meta, source)
-  state = checkpoint.load_state(source, job.program.abstract_state)
-  metrics.keep_until(log_source, meta.step, log_path)
-  log.info('starting from step %d of %s', meta.step, source)
-  return state, meta
-
-
-def _check_same_run(job: _Job, meta: Meta, source: pathlib.Path) -> None:
-  change = workdir.difference(meta.config, job.tree, _BRANCH_KEYS)
-  if change:
-    raise UserError(f'{source} is of another config: {change}')
-  if meta.corpus['digest'] != job.corpus.digest:
-    raise UserError(
-      f'{source} was trained on other text ({meta.corpus["digest"]} there, '
-      f'{job.corpus.digest} here): packages or files have changed; start in a '
-      'new workdir'
-    )

@@ -90,7 +90,7 @@ class WandbWriter:
 
 
 class MultiWriter:
-  """Writes to several writers at once."""
+  """Writes to several writers at once, or to none."""
 
   def __init__(self, writers: Sequence[MetricWriter]):
     self._writers = writers
@@ -116,6 +116,7 @@ def open_writer(
 
   metrics.jsonl depends on the config and the seeds alone: the same run gives
   the same bytes, interrupted or not. What the clock says is in timing.jsonl.
+  Of several processes one has a writer; `MultiWriter(())` is for the others.
   """
   writers: list[MetricWriter] = [JsonlWriter(workdir / METRICS)]
   if config.tensorboard:

@@ -16,6 +16,7 @@ from train import checkpoint
 from train.checkpoint import Meta
 from train.config import RunConfig
 from train.mesh_config import MeshConfig
+from train.placement import DEFAULT, Placement
 from train.sharding import make_mesh, tree_shardings, unbox
 
 
@@ -29,8 +30,9 @@ class Pretrained:
     config: of the run that made it.
     model: the module that `params` belong to.
     params: laid out over `mesh`.
-    mesh: of (data, fsdp, tensor, expert).
+    mesh: of `train.rules.MESH_AXES`.
     tokenizer: the one it was trained with.
+    placement: of `params` over the mesh.
   """
 
   folder: pathlib.Path
@@ -40,6 +42,7 @@ class Pretrained:
   params: Any
   mesh: Mesh
   tokenizer: Tokenizer
+  placement: Placement = DEFAULT
 
 
 def load_pretrained(
@@ -63,13 +66,15 @@ def load_pretrained(
   folder = checkpoint.find(path, step)
   meta = checkpoint.load_meta(folder)
   config = to_dataclass(RunConfig, meta.config)
-  mesh = make_mesh(
-    mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1), devices
-  )
+  mesh_config = mesh_config or MeshConfig(data=-1, fsdp=1, tensor=1)
+  mesh, placement = make_mesh(mesh_config, devices), mesh_config.placement
   model = make(config.model)
-  params = checkpoint.load_params(folder, abstract_params(model, mesh))
+  abstract = abstract_params(model, mesh, placement)
+  params = checkpoint.load_params(folder, abstract)
   tokenizer = tokenizer_from_json(meta.tokenizer)
-  return Pretrained(folder, meta, config, model, params, mesh, tokenizer)
+  return Pretrained(
+    folder, meta, config, model, params, mesh, tokenizer, placement
+  )
 
 
 def check_decoder(pretrained: Pretrained) -> None:
@@ -82,7 +87,9 @@ def check_decoder(pretrained: Pretrained) -> None:
     )
 
 
-def abstract_params(model: Transformer, mesh: Mesh) -> Any:
+def abstract_params(
+  model: Transformer, mesh: Mesh, placement: Placement = DEFAULT
+) -> Any:
   """Shapes and shardings of a model's parameters."""
   inputs = abstract_inputs(model.config)
   boxed = jax.eval_shape(model.init, jax.random.key(0), *inputs)
@@ -91,5 +98,5 @@ def abstract_params(model: Transformer, mesh: Mesh) -> Any:
       leaf.shape, leaf.dtype, sharding=sharding
     ),
     unbox(boxed['params']),
-    tree_shardings(boxed['params'], mesh),
+    tree_shardings(boxed['params'], mesh, placement),
   )

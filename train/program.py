@@ -11,18 +11,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from data.batch import BatchShape
 from model.config import ModelConfig
-from model.parametrization import learning_rates
 from model.transformer import make
 from train import step as steps
 from train.config import StepConfig
 from train.losses import check_inputs
-from train.optimizer import make_optimizer
+from train.optimizer import make_optimizer, rates_of
 from train.optimizer_config import OptimizerConfig
+from train.placement import DEFAULT, Placement
 from train.sharding import (
   batch_sharding,
-  check_divisible,
+  check_batch,
   logical_rules,
-  tree_shardings,
+  state_shardings,
   unbox,
 )
 from train.step import TrainState
@@ -37,8 +37,11 @@ class Program:
     abstract_state: shapes and shardings of the state.
     init: a seed's key to the state at step 0.
     train_step: (state, batch, learning rate, key of dropout or None) to (state,
-      metrics); takes over the state's memory.
+      metrics); takes over the state's memory. Where spikes are skipped it takes
+      the limits of `step.train_step` as well.
     eval_step: (params, batch, token bytes) to sums.
+    averaged: a state to the parameters to evaluate; `state.params` itself where
+      the optimizer does not average.
   """
 
   mesh: Mesh
@@ -46,6 +49,7 @@ class Program:
   init: Callable[[jax.Array], TrainState]
   train_step: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
   eval_step: Callable[..., dict[str, jax.Array]]
+  averaged: Callable[[TrainState], Any] = steps.averaged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +72,7 @@ def build(
   step_config: StepConfig,
   shape: BatchShape,
   mesh: Mesh,
+  placement: Placement = DEFAULT,
 ) -> Program:
   """Compiles a program; the same arguments give the same one again.
 
@@ -79,13 +84,14 @@ def build(
     step_config: of a step.
     shape: of the global batch.
     mesh: of devices, which may be absent.
+    placement: of arrays over the mesh.
 
   Raises:
     UserError: the model gives no logits of such a batch's targets, or an array
       does not divide over the mesh.
   """
   any_rate = dataclasses.replace(optimizer_config, learning_rate=1.0)
-  return _build(model_config, any_rate, step_config, shape, mesh)
+  return _build(model_config, any_rate, step_config, shape, mesh, placement)
 
 
 @functools.lru_cache(maxsize=16)
@@ -95,15 +101,29 @@ def _build(
   step_config: StepConfig,
   shape: BatchShape,
   mesh: Mesh,
+  placement: Placement,
 ) -> Program:
-  lowered = lower(model_config, optimizer_config, step_config, shape, mesh)
+  lowered = lower(
+    model_config, optimizer_config, step_config, shape, mesh, placement
+  )
   return Program(
     mesh,
     lowered.abstract_state,
     lowered.init,
     lowered.train_step.compile(),
     lowered.eval_step.compile(),
+    _averaged(optimizer_config, lowered.abstract_state),
   )
+
+
+def _averaged(
+  config: OptimizerConfig, state: TrainState
+) -> Callable[[TrainState], Any]:
+  """Compiled where it computes; a moving average is just there."""
+  if config.kind != 'schedule_free':
+    return steps.averaged
+  layout = jax.tree.map(lambda leaf: leaf.sharding, state.params)
+  return jax.jit(steps.averaged, out_shardings=layout)
 
 
 def lower(
@@ -112,15 +132,14 @@ def lower(
   step_config: StepConfig,
   shape: BatchShape,
   mesh: Mesh,
+  placement: Placement = DEFAULT,
 ) -> Lowered:
   """Lays the functions out over a mesh; arguments and errors as `build`."""
   check_inputs(model_config, shape.arrays())
   model = make(model_config)
-  rates = functools.partial(learning_rates, model_config)
+  rates = rates_of(model_config, optimizer_config.kind)
   optimizer = make_optimizer(optimizer_config, rates)
-  micro_batch = 'data.batch_size / train.accumulate_steps'
-  rows = shape.batch_size // step_config.accumulate_steps
-  check_divisible((rows,), ('batch',), mesh, micro_batch)
+  check_batch(shape, step_config.accumulate_steps, mesh)
   replicated = NamedSharding(mesh, PartitionSpec())
 
   def init(key: jax.Array) -> TrainState:
@@ -131,14 +150,14 @@ def lower(
 
   # Its shape alone: the devices of a mesh may be absent.
   any_key = jax.eval_shape(jax.random.key, 0)
-  with jax.set_mesh(mesh), logical_rules():
+  with jax.set_mesh(mesh), logical_rules(placement):
     boxed = jax.eval_shape(
       lambda key: steps.init_state(key, model, optimizer), any_key
     )
     state = jax.tree.map(
       lambda leaf, sharding: array(leaf.dtype, leaf.shape, sharding),
       unbox(boxed),
-      tree_shardings(boxed, mesh),
+      state_shardings(boxed, mesh, placement),
     )
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     batch = {
@@ -147,6 +166,7 @@ def lower(
     }
     # Without dropout the program has no such argument.
     key = array(any_key.dtype, (), replicated) if model_config.dropout else None
+    limits = [array(jnp.float32, (2,), replicated)]
     train_step = jax.jit(
       functools.partial(
         steps.train_step,
@@ -156,9 +176,15 @@ def lower(
       ),
       out_shardings=(shardings, replicated),
       donate_argnames='state',
-    ).lower(state, batch, array(jnp.float32, (), replicated), key)
+    ).lower(
+      state,
+      batch,
+      array(jnp.float32, (), replicated),
+      key,
+      *(limits if step_config.skip_spikes else ()),
+    )
     eval_step = jax.jit(
-      functools.partial(steps.eval_step, model=model),
+      functools.partial(steps.eval_step, model=model, config=step_config),
       out_shardings=replicated,
     ).lower(
       state.params,

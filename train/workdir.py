@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import pathlib
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from train.config import RESUMABLE_KEYS
 
 CONFIG = 'config.json'
 DONE = 'done.json'
+LAYOUT = 'layout.txt'  # where each array lies
 
 
 def as_json(tree: Any) -> Any:
@@ -67,6 +69,27 @@ def claimed(workdir: pathlib.Path, tree: Mapping[str, Any]) -> Iterator[None]:
     if not (workdir / CONFIG).exists():
       write_json(workdir / CONFIG, tree)
     yield
+
+
+def see_claim(workdir: pathlib.Path, who: str, timeout: float = 60) -> None:
+  """Makes sure that a process sees the folder that process 0 has claimed.
+
+  Args:
+    workdir: of the run.
+    who: names the process.
+    timeout: seconds that a network's disk may take to show what is new.
+
+  Raises:
+    UserError: it does not.
+  """
+  deadline = time.monotonic() + timeout
+  while not (workdir / CONFIG).exists():
+    if time.monotonic() > deadline:
+      raise UserError(
+        f'{workdir}: {who} does not see what process 0 wrote there; give a '
+        'workdir that all machines share, or checkpoint.folder=gs://...'
+      )
+    time.sleep(0.1)
 
 
 def difference(

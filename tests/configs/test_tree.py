@@ -163,7 +163,7 @@ def test_what_has_a_default_may_be_missing_from_a_tree_that_is_older():
     ({'data.batch_size': 0}, 'at least 1'),
     ({'train.accumulate_steps': 3}, 'must divide data.batch_size'),
     ({'train.num_steps': 10}, 'more than train.num_steps = 10'),
-    ({'schedule.kind': 'linear'}, 'choose from wsd, cosine'),
+    ({'schedule.kind': 'steps'}, 'choose from wsd, cosine'),
     ({'mesh.fsdp': -1}, 'only one axis can be -1'),
     ({'mesh.fsdp': 0}, 'at least 1, or -1'),
     ({'optimizer.learning_rate': float('nan')}, 'above 0'),

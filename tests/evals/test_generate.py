@@ -138,13 +138,21 @@ def test_a_blank_at_the_start_of_a_continuation_is_kept():
   assert (written.text, written.ending) == (' is sea', 'separator')
 
 
-@pytest.mark.parametrize('changes', [{'temperature': 1.0}, {'num_beams': 3}])
-def test_company_and_devices_change_nothing(eval_run, pretrained, changes):
+@pytest.mark.parametrize(
+  ('changes', 'mesh'),
+  [
+    ({'temperature': 1.0}, MeshConfig(data=2, fsdp=2, tensor=2)),
+    ({'num_beams': 3}, MeshConfig(data=2, fsdp=2, tensor=2)),
+    ({}, MeshConfig(data=2, fsdp=1, tensor=1, sequence=4)),
+  ],
+)
+def test_company_and_devices_change_nothing(
+  eval_run, pretrained, changes, mesh
+):
   writing = Writing(max_tokens=20, **changes)
   alone = _write(pretrained, writing=writing)
   # Numbers decide what is drawn: the same ones in a larger company.
   crowd = _write(pretrained, PROMPTS + PROMPTS[:2] * 4, writing)
-  mesh = MeshConfig(data=2, fsdp=2, tensor=2)
   divided = load_pretrained(eval_run, mesh_config=mesh)
   for other in (crowd, _write(divided, writing=writing)):
     assert [o.text for o in other[:4]] == [a.text for a in alone]

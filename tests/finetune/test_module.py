@@ -23,7 +23,7 @@ from model.config import ModelConfig
 from model.transformer import Decoder
 from train.mesh_config import MeshConfig
 from train.optimizer_config import OptimizerConfig
-from train.step import TrainState
+from train.step import first_state
 
 SHAPE = to_dataclass(
   ModelConfig,
@@ -88,9 +88,8 @@ def test_scores_are_linear_in_the_features(classifier, encoded):
 
 def _stepped(model, params, batch, rate):
   """A step of plain gradient descent: the state after it, and its metrics."""
-  plain = optax.identity()
-  state = TrainState(jnp.int32(4), params, plain.init(params))
-  step = functools.partial(train_step, model=model, optimizer=plain)
+  state = first_state(params, optax.sgd).replace(step=jnp.int32(4))
+  step = functools.partial(train_step, model=model, optimizer=optax.sgd)
   return step(state, batch, jnp.float32(rate))
 
 

@@ -18,13 +18,15 @@ from finetune.config import FinetuneConfig
 from finetune.run import run
 from train import checkpoint, metrics, workdir
 from train.pretrained import load_pretrained
+from train.rules import MESH_AXES
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def _run(config, base_run, folder, **overrides):
   config = with_overrides(config, overrides)
-  devices = jax.devices()[: math.prod(config.mesh.values())]
+  axes = (config.mesh[axis] for axis in MESH_AXES)
+  devices = jax.devices()[: math.prod(axes)]
   return run(config, base_run, folder, devices=devices, show_progress=False)
 
 

@@ -309,9 +309,9 @@ def _inputs(batch, length=128):
   return tokens, segments, positions
 
 
-def _loss_and_gradient(**changes):
+def _loss_and_gradient(length=128, **changes):
   """Of a model."""
-  config, inputs = dataclasses.replace(TINY, **changes), _inputs(8)
+  config, inputs = dataclasses.replace(TINY, **changes), _inputs(8, length)
 
   def loss(params):
     return jnp.sin(Decoder(config).apply(params, *inputs)).mean()
@@ -326,7 +326,7 @@ def _by_xla_alone():
 
 @contextlib.contextmanager
 def _on_mesh(*shape):
-  """As on a mesh (data, fsdp, tensor)."""
+  """As on a mesh (data, fsdp, tensor, expert, sequence)."""
   devices = jax.devices()[: math.prod(shape)]
   mesh = sharding.make_mesh(MeshConfig(*shape), devices)
   with jax.set_mesh(mesh), sharding.logical_rules():
@@ -375,7 +375,57 @@ def test_what_does_not_divide_over_the_mesh_is_told(on_a_tpu, log):
   assert 'a batch axis of 2 does not divide' in log.text
 
 
-def test_a_mesh_that_divides_sequences_is_told(on_a_tpu, log):
-  with _on_mesh(2, 1, 1), nn.logical_axis_rules((('length', 'data'),)):
-    assert kernels.attend('splash', _call()) is None
-  assert 'the mesh divides sequences' in log.text
+@pytest.mark.parametrize(
+  ('kernel', 'platform', 'call', 'why'),
+  [
+    ('cudnn', 'gpu', _bfloat16(length=256), 'the mesh divides sequences'),
+    ('splash', 'tpu', _call(), 'one of 2 parts of a sequence is shorter'),
+    (
+      'splash',
+      'tpu',
+      _call(length=300)._replace(mask=masks.causal(_segments(300))),
+      'each of 2 parts of a sequence has 150 tokens, and a block 128',
+    ),
+  ],
+)
+def test_sequences_that_a_kernel_cannot_divide_are_told(
+  monkeypatch, log, kernel, platform, call, why
+):
+  monkeypatch.setattr(kernels, 'platform', lambda: platform)
+  monkeypatch.setattr(kernels, '_compute_capability', lambda: 9.0)
+  with _on_mesh(1, 1, 1, 1, 2):
+    assert kernels.attend(kernel, call) is None
+  assert why in log.text
+
+
+# Queries of 4 parts: 2 blocks each for all keys; or a padded one for some.
+@pytest.mark.parametrize(
+  ('length', 'source', 'causal'),
+  [(512, 512, True), (512, 512, False), (520, 300, False)],
+)
+def test_devices_with_a_part_of_a_sequence_read_all_of_it(
+  on_a_tpu, monkeypatch, log, length, source, causal
+):
+  monkeypatch.setattr(splash, 'LARGEST', 128)
+  mask = Mask(_segments(length), _segments(source), causal)
+
+  def attend(q, k, v, mask, *, scale):
+    parts = (KeysValues(k, v),)
+    call = kernels.Call(q, parts, mask, None, scale, 2.0, False)
+    return kernels.attend('splash', call)
+
+  args = _arrays(length, source), mask
+  with _on_mesh(1, 1, 2, 1, 4):
+    found = _with_gradient(attend, *args, scale=0.3)
+  assert not log.records
+  _assert_equal(found, _with_gradient(_by_xla, *args, scale=0.3, cap=2.0))
+
+
+def test_a_model_learns_by_splash_of_divided_sequences(on_a_tpu, log):
+  found = []
+  for attention in ('splash', 'xla'):
+    with _on_mesh(2, 1, 1, 1, 2):
+      found.append(_loss_and_gradient(256, attention=attention, remat='full'))
+  assert not log.records
+  _assert_equal(*found)
+  _assert_equal(found[1], _loss_and_gradient(256, attention='xla'))

@@ -71,12 +71,31 @@ def test_write_refuses_a_number_no_measurement_has(tmp_path, record):
   assert not path.exists()
 
 
-def test_records_of_before_there_were_interventions_are_read(tmp_path, record):
+@pytest.mark.parametrize(
+  'younger',
+  [
+    ('interventions',),
+    ('mfu', 'goodput', 'peak_source', 'energy_source', 'devices', 'region'),
+  ],
+)
+def test_records_of_before_there_was_a_field_are_read(
+  tmp_path, record, younger
+):
   path = tmp_path / 'records.jsonl'
   tree = dataclasses.asdict(record)
-  del tree['interventions']
+  for key in younger:
+    del tree[key]
   path.write_text(json.dumps(tree) + '\n')
   assert records.read_records(path) == [record]
+
+
+def test_what_a_run_took_comes_back(tmp_path, record):
+  path = tmp_path / 'records.jsonl'
+  took = dataclasses.replace(
+    record, mfu=0.41, goodput=0.9, devices=8, device_kind='TPU v5 lite'
+  )
+  records.write_records(path, [took])
+  assert records.read_records(path) == [took]
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -93,6 +112,8 @@ def test_a_missing_file_is_named(tmp_path):
     ({'colour': 'red'}, 'row 2: keys missing or unknown: colour'),
     ({'run': None}, 'row 2: run = None: expected str'),
     ({'stderr': -0.1}, 'row 2: stderr = -0.1'),
+    ({'mfu': -0.1}, 'row 2: mfu = -0.1: expected null or at least 0'),
+    ({'devices': 1.5}, 'row 2: devices = 1.5: expected int or null'),
   ],
 )
 def test_jsonl_mistakes_are_named(tmp_path, record, change, message):

@@ -1,5 +1,6 @@
 """Reports of a made-up study: a known law, noise, real fits and forecasts."""
 
+import dataclasses
 import hashlib
 import html.parser
 import json
@@ -16,7 +17,7 @@ from scaling.ladder_checks import violations
 from scaling.points import average_seeds, points, scores
 from scaling.records import Record, write_records
 from scaling.verdict import verdict
-from study import ladder, report
+from study import ladder, report, report_costs
 from study.config import study_config
 
 LAW = (2.6, 60.0, 900.0, 0.42, 0.45)  # E, A, B, alpha, beta
@@ -92,8 +93,18 @@ def _records(rung, rng):
       stderr=float(stderr),
       n=count,
       seconds=seconds,
-      energy_joules=30 * seconds,
-      cost_usd=0.1 * seconds / 3600,
+      wall_seconds=1.25 * seconds,
+      goodput=0.792,
+      mfu=SPEED[rung.size] / 9e10,
+      peak_source='measured',
+      devices=2,
+      device_kind='cpu',
+      energy_joules=30 * 1.25 * seconds,
+      energy_source='assumed',
+      carbon_grams=30 * 1.25 * seconds / 3.6e6 * 481,
+      region='world',
+      cost_usd=0.1 * 1.25 * seconds / 3600,
+      price_source='assumed',
     )
 
 
@@ -359,7 +370,7 @@ def test_every_rung_is_told_with_its_sizes_costs_and_scores(made, whole):
     elif record.metric == 'acc_mutual_info':
       assert f'{100 * record.value:.1f}' in text
   rows = whole[1].named('tr')
-  assert sum(row.get('class') == 'held-out' for row in rows) == 2
+  assert sum(row.get('class') == 'held-out' for row in rows) == 3
   for speed in SPEED.values():
     assert f'{speed / 1e9:.1f}' in text
     assert f'{100 * speed / 9e10:.1f}' in text
@@ -390,9 +401,84 @@ def test_laws_noise_text_finetuning_and_environment_are_told(made, whole):
     '74.2',  # 1400 of 1888
     '41.2',  # the commonest class
     'are apart',
-    'an assumed 30 W',
+    'the measured peak of 2 devices of kind cpu',
+    'Energy: all the time at an assumed 30 W.',
+    '481 g of CO2e per kWh, the mean of world',
+    'Cost: all the time at an assumed 0.1 USD per hour.',
   ):
     assert said in text
+
+
+def test_what_each_rung_cost_is_told(made, whole):
+  text = whole[1].text
+  assert text.count('79.2') >= len(made['fitted'])
+  records = [*made['before'], *made['after']]
+  for record in records:
+    if (record.task, record.metric) == ('heldout', 'loss'):
+      assert report.number(record.energy_joules / 1000) in text
+      assert report.number(record.wall_seconds) in text
+      assert report.number(record.carbon_grams, 2) in text
+      assert report.number(record.cost_usd, 2) in text
+  warnings = text.split('Warnings')[-1]
+  assert warnings.count('reckoned, not measured: all the time at an') == 1
+  assert warnings.count('reckoned, not billed: all the time at an') == 1
+
+
+@pytest.mark.parametrize(
+  ('change', 'told', 'warned'),
+  [
+    (
+      {'energy_source': 'measured', 'price_source': 'listed'},
+      {
+        'energy': 'measured on this machine',
+        'cost': 'all the time at the prices of configs/chips.py',
+      },
+      0,
+    ),
+    (
+      {'energy_source': 'estimated', 'peak_source': 'published'},
+      {
+        'energy': (
+          'power of the devices as others than their maker estimate it'
+        ),
+        'MFU': 'against the published peak of 2 devices of kind cpu',
+      },
+      2,
+    ),
+    (
+      {'mfu': None, 'energy_source': '', 'carbon_grams': None},
+      {'cost': 'all the time at an assumed 0.1 USD per hour'},
+      1,
+    ),
+  ],
+)
+def test_sources_are_told_as_they_are(made, change, told, warned):
+  config = study_config(with_overrides(configs.get_config(), STUDY))
+  records = [dataclasses.replace(r, **change) for r in made['before']]
+  found = report_costs.sources(config, records)
+  assert {name: found[name] for name in told} == told
+  assert ('MFU' in found) == (change.get('mfu', 1) is not None)
+  assert len(report_costs.warnings(config, records)) == warned
+
+
+def test_records_of_before_there_was_accounting_are_told(made, tmp_path):
+  _write(tmp_path, made, 3)
+  path = tmp_path / 'records.jsonl'
+  old = {
+    field.name: field.default
+    for field in dataclasses.fields(Record)
+    if field.default is not dataclasses.MISSING
+  }
+  write_records(
+    path,
+    [
+      dataclasses.replace(r, **old, energy_joules=None, cost_usd=None)
+      for r in [*made['before'], *made['after']]
+    ],
+  )
+  text = _Page(report.page(report.read_study(tmp_path), {})).text
+  assert 'What it cost' in text
+  assert 'not measured: ' not in text.split('Warnings')[-1]
 
 
 def test_every_warning_is_told_once(made, whole):

@@ -80,6 +80,20 @@ def test_every_rung_is_trained_scored_and_noted(tiny_study, finished):
     assert {'loss', 'bits_per_byte', 'acc', 'acc_mutual_info'} <= metrics
 
 
+def test_what_each_run_took_is_noted_and_told(tiny_study, finished):
+  page = (finished / 'report.html').read_text()
+  for record in read_records(finished / studies_run.RECORDS):
+    assert record.wall_seconds > record.seconds
+    assert 0 < record.goodput < 1
+    assert (record.peak_source, record.device_kind) == ('measured', 'cpu')
+    assert (record.energy_source, record.price_source) == ('assumed', 'assumed')
+    wall = record.wall_seconds
+    assert record.energy_joules == pytest.approx(30 * wall)
+    assert record.carbon_grams == pytest.approx(30 * wall / 3.6e6 * 481)
+    assert record.cost_usd == pytest.approx(0.1 * wall / 3600)
+  assert 'Energy: all the time at an assumed 30 W.' in page
+
+
 def test_what_training_has_is_measured_on_by_no_run(tiny_study, finished):
   corpus = json.loads((finished / studies_run.ENVIRONMENT).read_text())[
     'corpus'

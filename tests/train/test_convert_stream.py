@@ -20,7 +20,7 @@ from configs.tree import to_dataclass
 from model import huggingface as hf
 from model.config import ModelConfig
 from model.huggingface_config import to_theirs
-from train import checkpoint, convert
+from train import checkpoint, convert, stored
 from train.config import CheckpointConfig
 from train.pretrained import load_pretrained
 from train.shards import write_shards
@@ -166,10 +166,10 @@ def test_a_run_goes_on_from_what_was_imported(theirs, tmp_path):
   loaded = load_pretrained(made, devices=jax.devices()[:1])
   with checkpoint.RunCheckpoints(tmp_path / 'ours', keep) as checkpoints:
     assert checkpoints.latest_step == 0
-  stored = checkpoint.open_params(made)
-  assert stored.keys() == hf.by_path(loaded.params).keys()
+  opened = stored.open_params(made)
+  assert opened.keys() == hf.by_path(loaded.params).keys()
   for path, array in hf.by_path(loaded.params).items():
-    np.testing.assert_array_equal(stored[path][()], array, err_msg=path)
+    np.testing.assert_array_equal(opened[path][()], array, err_msg=path)
 
 
 def test_shards_are_files_of_the_library(tmp_path):

@@ -40,3 +40,35 @@ def test_cores_that_a_batch_divides_over(mesh_data, batch_size, chosen, found):
     env=environment,
   )
   assert done.stdout == f'{found}\n', done.stderr
+
+
+@pytest.mark.parametrize(
+  ('batch_size', 'machines', 'found'),
+  [
+    (8, {'a': 4, 'b': 4}, 4),  # each its own
+    (8, {'a': 3, 'b': 4}, 1),  # as many as the smallest has, and a batch
+    (16, {'a': 8}, 4),  # two processes on one machine
+    (2, {'a': 8, 'b': 8}, 1),
+    (3, {'a': 8, 'b': 8}, 1),  # which is refused later
+  ],
+)
+def test_several_processes_split_the_cores_of_their_machines(
+  batch_size, machines, found
+):
+  each = 2 // len(machines)
+  peers = [(host, cores) for host, cores in machines.items()] * each
+  script = SCRIPT.replace(
+    '({mesh_data}, {batch_size})',
+    f"""(
+  -1, {batch_size}, Peers(0, [Peer(*peer) for peer in {peers}]))""",
+  )
+  script = 'from train.peers import Peer, Peers' + script
+  environment = dict(os.environ, JAX_PLATFORMS='cpu')
+  environment.pop('JAX_NUM_CPU_DEVICES', None)
+  done = subprocess.run(
+    [sys.executable, '-c', script],
+    capture_output=True,
+    text=True,
+    env=environment,
+  )
+  assert done.stdout == f'{found}\n', done.stderr

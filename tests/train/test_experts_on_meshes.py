@@ -17,11 +17,18 @@ from model.config import ModelConfig
 from model.experts import LOSSES, Experts
 from train import sharding
 from train.mesh_config import MeshConfig
+from train.rules import STRATEGIES
 
-# data, fsdp, tensor, expert
-ALONE = [(4, 1, 1, 1), (1, 4, 1, 1), (1, 1, 4, 1), (1, 1, 1, 4)]
-MIXED = [(2, 2, 2, 1), (2, 1, 1, 4), (1, 2, 2, 2)]
-DROPLESS, CAPACITY = 0.0, 1.25
+# data, fsdp, tensor, expert, sequence
+ALONE = [
+  (4, 1, 1, 1),
+  (1, 4, 1, 1),
+  (1, 1, 4, 1),
+  (1, 1, 1, 4),
+  (1, 1, 1, 1, 4),
+]
+MIXED = [(2, 2, 2, 1), (2, 1, 1, 4), (1, 2, 2, 2), (2, 1, 1, 2, 2)]
+DROPLESS, CAPACITY = 0.0, 2.0
 BATCH, LENGTH, WIDTH = 24, 8, 16
 
 
@@ -136,5 +143,6 @@ def test_no_device_gathers_the_batch(alone, mesh):
 
 
 def test_rows_are_divided_along_all_that_is_not_of_experts():
-  rules = sharding.RULES
-  assert rules['batch'] == (*rules['rows'], rules['experts'])
+  for strategy in STRATEGIES.values():
+    rules = strategy.activations
+    assert rules['batch'] == (*rules['rows'], rules['experts'])

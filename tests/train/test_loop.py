@@ -241,7 +241,7 @@ def test_a_workdir_of_another_config_is_refused(tiny_config, straight):
 
 def test_a_refused_run_leaves_nothing_behind(tiny_config, tmp_path):
   bad = with_overrides(tiny_config, {'mesh.tensor': 3, 'mesh.data': -1})
-  with pytest.raises(UserError, match='does not make up'):
+  with pytest.raises(UserError, match=r'no mesh\.data fills them'):
     _run(bad, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
