@@ -42,7 +42,8 @@ AUDIT = [
 ]
 
 # Compiles for TPUs that are not there.
-TPU = ['jax[tpu]; sys_platform == "linux" and platform_machine == "x86_64"']
+_TPU_HOST = 'sys_platform == "linux" and platform_machine == "x86_64"'
+TPU = [f'jax[tpu]; {_TPU_HOST}', f'libtpu; {_TPU_HOST}']
 
 EXTRAS = {
   'test': [
