@@ -148,6 +148,9 @@ def get_config(size: str | None = None) -> ConfigDict:
   # weight in what is descended of the mean squared log-sum-exp of logits, which
   # keeps them from drifting (PaLM: 1e-4); 0.0 = none
   train.z_loss = 0.0
+  # folder of compiled programs, which the next start of a run reads instead of
+  # compiling; only you may write there; '' = none
+  train.compile_cache = ''
   train.log_every_steps = 10
   train.eval_every_steps = 500  # loss on the validation split; 0 = at the end
   train.eval_sequences = 512  # of the validation split; 0 = all

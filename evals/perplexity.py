@@ -49,7 +49,9 @@ def evaluate(
   token_bytes_V = padded_token_bytes(
     pretrained.tokenizer, pretrained.config.model.vocab_size
   )
-  measure = _measure(pretrained.model, pretrained.mesh)
+  measure = _measure(
+    pretrained.model, pretrained.mesh, pretrained.config.train.loss_chunks
+  )
   by_document = [np.zeros((1, 3))]
   for batch in batches:
     check_inputs(pretrained.config.model, batch)
@@ -106,19 +108,25 @@ def _sums_by_document(
 
 @functools.lru_cache(maxsize=16)
 def _measure(
-  model: Transformer, mesh: Mesh
+  model: Transformer, mesh: Mesh, chunks: int
 ) -> Callable[..., dict[str, jax.Array]]:
   """(params, batch) to all rows of a batch with `nats`, the same everywhere."""
   compiled = jax.jit(
-    functools.partial(_with_nats, model=model),
+    functools.partial(_with_nats, model=model, chunks=chunks),
     out_shardings=NamedSharding(mesh, PartitionSpec()),
   )
   return on_mesh(compiled, mesh)
 
 
 def _with_nats(
-  params: Any, batch: Mapping[str, jax.Array], *, model: Transformer
+  params: Any,
+  batch: Mapping[str, jax.Array],
+  *,
+  model: Transformer,
+  chunks: int,
 ) -> dict[str, jax.Array]:
   """What is needed of a batch, and -log p(target) as `nats`, all [B, L]."""
   kept = {key: batch[key] for key in _KEPT}
-  return {**kept, 'nats': token_nats(params, batch, model)}
+  # Rows may be of another length than those of the training.
+  chunks = math.gcd(chunks, batch['targets'].shape[1])
+  return {**kept, 'nats': token_nats(params, batch, model, chunks)}

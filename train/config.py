@@ -23,6 +23,7 @@ RESUMABLE_KEYS = (
   'model.scan_layers',
   'model.remat',
   'train.loss_chunks',
+  'train.compile_cache',
   'train.log_every_steps',
   'checkpoint.every_steps',
   'checkpoint.keep_last',
@@ -58,6 +59,7 @@ class TrainConfig:
   # What has a default came after checkpoints that do not have it.
   z_loss: float = 0.0
   loss_chunks: int = 1
+  compile_cache: str = ''
   spike: SpikeConfig = _NO_SPIKES
 
   def validate(self) -> None:
@@ -187,6 +189,7 @@ class RunConfig:
         f'train.accumulate_steps = {self.train.accumulate_steps}: must divide '
         f'data.batch_size = {self.data.batch_size}'
       )
+    self._validate_chunks()
     ramps = self.schedule.warmup_steps + (
       self.schedule.decay_steps if self.schedule.kind == 'wsd' else 0
     )
@@ -198,6 +201,17 @@ class RunConfig:
     if self.checkpoint.branch_from and self.schedule.kind != 'wsd':
       raise UserError(
         'checkpoint.branch_from: only a wsd schedule has a trunk to branch from'
+      )
+
+  def _validate_chunks(self) -> None:
+    key, length = 'sequence_length', self.data.sequence_length
+    if self.model.architecture == 'encoder_decoder':
+      # 0 follows from the source, and is checked once it is known.
+      key, length = 'target_length', self.data.target_length
+    if length % self.train.loss_chunks:
+      raise UserError(
+        f'train.loss_chunks = {self.train.loss_chunks}: must divide '
+        f'data.{key} = {length}'
       )
 
   @property

@@ -232,7 +232,7 @@ def trip_count(
     return int(known[1])
   condition = module.computations[loop.attribute('condition').lstrip('%')]
   compare, at = _resolved(module, condition, condition.root)
-  if compare is None or compare.opcode != 'compare':
+  if compare.opcode != 'compare':
     return 1
   sides = [_followed(at, at.operand(compare, side)) for side in (0, 1)]
   index = next(
@@ -243,12 +243,26 @@ def trip_count(
     return 1
   start = _followed(computation, computation.operand(loop, 0))
   first = _followed(computation, computation.operand(start, int(index)))
-  return limit - (_constant(first) or 0)
+  body = module.computations[loop.attribute('body').lstrip('%')]
+  return -(-(limit - (_constant(first) or 0)) // _step(module, body, index))
+
+
+def _step(module: Module, body: Computation, index: str) -> int:
+  """What a loop's body adds to its counter; 1 where it does not tell."""
+  if body.root.opcode != 'tuple':
+    return 1
+  counter = body.operand(body.root, int(index))
+  addition, at = _resolved(module, body, counter)
+  if addition.opcode != 'add':
+    return 1
+  parts = [_followed(at, at.operand(addition, side)) for side in (0, 1)]
+  steps = [_constant(part) for part in parts if part.opcode == 'constant']
+  return next((step for step in steps if step and step > 0), 1)
 
 
 def _resolved(
   module: Module, computation: Computation, root: Instruction
-) -> tuple[Instruction | None, Computation]:
+) -> tuple[Instruction, Computation]:
   """A root, or where it is a fusion or call of nothing else, that one's."""
   root = _followed(computation, root)
   if root.opcode in ('fusion', 'call') and root.called:

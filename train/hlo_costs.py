@@ -48,6 +48,7 @@ class Collective:
     runs: how often a step runs it.
     within: names of the fusions' computations beside whose products parts of it
       run; () where it is an instruction of its own.
+    between_slices: whether it goes over the network alone, and hosts compute.
   """
 
   kind: str
@@ -57,6 +58,7 @@ class Collective:
   group: tuple[int, ...]
   runs: int
   within: tuple[str, ...] = ()
+  between_slices: bool = False
 
   def sent_bytes(self, num_devices: int) -> float:
     """Bytes that each device sends in one run, by a ring.
@@ -90,13 +92,22 @@ def collectives(module: Module) -> list[Collective]:
   One that is started and waited for counts once, and so does one that the
   compiler of TPUs spreads over several fusions, to run beside their products. A
   reduction of which a device takes only its own part, as that compiler writes
-  it, is a reduce-scatter.
+  it, is a reduce-scatter. Between slices a host sends and receives
+  (`rendezvous` of both is the same): an exchange of that part of arrays.
   """
   found: list[Collective] = []
   spread: dict[str, int] = {}
   for computation, instruction, runs in module.executed():
-    kind = _kind(instruction.opcode)
+    kind = _kind(instruction)
     if not kind:
+      continue
+    if instruction.opcode == 'send':
+      name, size = instruction.name, instruction.shapes[0].bytes
+      found.append(
+        Collective(
+          kind, computation.name, name, size, (), runs, between_slices=True
+        )
+      )
       continue
     within: tuple[str, ...] = ()
     if _SPREAD in instruction.text:
@@ -163,6 +174,12 @@ def first_group(instruction: Instruction) -> tuple[int, ...]:
   return ()
 
 
+def rendezvous(instruction: Instruction) -> str:
+  """By which what is sent to other slices and what comes know each other."""
+  told = re.search(r'_host_transfer_rendezvous="([^"]*)"', instruction.text)
+  return told[1] if told else ''
+
+
 def executed_outside(
   module: Module,
 ) -> Iterator[tuple[Computation, Instruction, int]]:
@@ -186,8 +203,12 @@ def _larger_side(computation: Computation, instruction: Instruction) -> int:
   return max(*sides, sum(_bytes(operand.shapes) for operand in reads))
 
 
-def _kind(opcode: str) -> str:
-  kind = opcode.removesuffix('-start')
+def _kind(instruction: Instruction) -> str:
+  """Of `KINDS`; '' of what is no exchange."""
+  kind = instruction.opcode.removesuffix('-start')
+  if kind == 'send':
+    told = re.search(r'_megascale_transfer_type="(\w+)"', instruction.text)
+    kind = told[1].lower().replace('_', '-') if told else ''
   return kind if kind in KINDS else ''
 
 

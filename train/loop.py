@@ -14,7 +14,7 @@ from tqdm import tqdm
 from configs.errors import UserError
 from configs.files import write_text
 from configs.tree import to_dataclass
-from train import checkpoint, metrics, saving, workdir
+from train import checkpoint, compile_cache, metrics, saving, workdir
 from train.accounting import Clock, account
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import RunConfig
@@ -103,6 +103,7 @@ def run(
     log.info('%s is finished already', folder)
     return RunResult(str(folder), True, **done)
   _check_same_command(peers, tree, folder)
+  compile_cache.use(run_config.train.compile_cache)
   mesh = make_mesh(run_config.mesh, devices)
   job = make_job(run_config, tree, folder, mesh, peers, clock)
   try:

@@ -5,7 +5,7 @@ import re
 
 from train import hlo_costs
 from train.hlo import Computation, Instruction, Module
-from train.hlo_costs import Collective
+from train.hlo_costs import Collective, rendezvous
 from train.roofline import (
   Place,
   Roofline,
@@ -91,7 +91,7 @@ def costs(
     hlo_costs.totals(found),
     roofline,
     busy,
-    busy + kernels / peak + waits,
+    max(busy + kernels / peak + waits, roofline.seconds),
   )
 
 
@@ -119,18 +119,31 @@ def _wait(
   computation = module.computations[one.computation]
   start = computation.instructions[one.name]
   beside = sum(cycles.get(name, 0) for name in one.within)
-  if start.opcode.endswith('-start'):
+  if start.opcode == 'send' or start.opcode.endswith('-start'):
     beside += _between(computation, start)
   return max(0.0, seconds - beside / clock)
 
 
 def _between(computation: Computation, start: Instruction) -> int:
-  """Cycles of what is scheduled between a start and its end."""
+  """Cycles of what is scheduled between a start and what waits for its end."""
   total, begun = 0, False
+  ends = _ends(computation, start)
   for instruction in computation.instructions.values():
-    if begun and start.name in instruction.operands:
+    if begun and not ends.isdisjoint(instruction.operands):
       return total
     if begun:
       total += _cycles(instruction)
     begun = begun or instruction.name == start.name
   return total
+
+
+def _ends(computation: Computation, start: Instruction) -> set[str]:
+  """Names of what is waited for: the start, or what comes for what is sent."""
+  if start.opcode != 'send':
+    return {start.name}
+  meeting = rendezvous(start)
+  return {
+    other.name
+    for other in computation.instructions.values()
+    if other.opcode == 'recv' and rendezvous(other) == meeting
+  }

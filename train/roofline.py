@@ -88,8 +88,11 @@ def exchange_seconds(
     where: the devices of the mesh.
     topology: of which they are.
   """
-  group = [where[device] for device in collective.group] or list(where)
   tpu = topology.tpu
+  if collective.between_slices:
+    sent = _sent(collective, topology.num_slices)
+    return 0.0, sent / tpu.network_bytes_per_second
+  group = [where[device] for device in collective.group] or list(where)
   slices = len({place.slice for place in group})
   inside = len(group) // slices
   within = _sent(collective, inside)
@@ -119,17 +122,17 @@ def kernel_flops(instruction: Instruction, computation: Computation) -> int:
   found = _KERNEL.search(instruction.op_name or instruction.name)
   if instruction.opcode != 'custom-call' or not found:
     return 0
-  arrays = [
+  # Before queries, keys and values come integers that tell of the mask.
+  queries, keys = [
     shape
     for name in instruction.operands
     for shape in computation.instructions[name].shapes
-    if len(shape.dims) == 4
-  ]
-  if len(arrays) < 2:
-    return 0
-  batch, heads, length, width = arrays[0].dims
-  places = arrays[1].dims[2]
-  return 2 * _PRODUCTS[found[1]] * batch * heads * length * places * width
+    if shape.dtype in ('bf16', 'f32')
+  ][:2]
+  *rows, length, width = queries.dims  # of the batch and of the heads
+  return (
+    2 * _PRODUCTS[found[1]] * math.prod(rows) * length * keys.dims[-2] * width
+  )
 
 
 def moved_bytes(

@@ -6,7 +6,9 @@ it happens.
 """
 
 import contextlib
+import errno
 import logging
+import os
 import threading
 from collections.abc import Iterator
 
@@ -47,6 +49,8 @@ class _Failures(logging.Handler):
       return
     error = record.exc_info[1]
     told = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
+    if os.strerror(errno.ENOSPC) in str(error):
+      told = os.strerror(errno.ENOSPC)
     line = (
       f'{self._peers.name}: a checkpoint could not be written ({told}); what '
       'was saved before is whole: the same command resumes'

@@ -86,6 +86,11 @@ def test_a_loop_runs_as_often_as_its_condition_holds():
   assert hlo.parse(told).runs['body'] == 9
 
 
+def test_a_counter_may_go_up_by_more_than_one():
+  by_two = LOOP.replace('%one = s32[] constant(1)', '%one = s32[] constant(2)')
+  assert hlo.parse(by_two).runs['body'] == 3  # at 2, 4 and 6
+
+
 def test_products_and_exchanges_of_a_loop_are_multiplied_out():
   module = hlo.parse(LOOP)
   (product,) = hlo_costs.dots(module)

@@ -11,10 +11,11 @@ import pytest
 from scipy import special
 
 from configs.errors import UserError
+from configs.tree import to_dataclass, with_overrides
 from data.batch import BatchShape
 from train import losses
 from train import program as programs
-from train.config import StepConfig
+from train.config import RunConfig, StepConfig
 from train.mesh_config import MeshConfig
 from train.sharding import local_rows, make_mesh, on_mesh, put_batch
 
@@ -144,6 +145,30 @@ def test_chunks_divide_a_row(make_case):
   ):
     with pytest.raises(UserError, match=r'train\.loss_chunks = 2: .* 5 places'):
       sums()
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'train.loss_chunks': 0}, r'train\.loss_chunks = 0: at least 1'),
+    ({'train.z_loss': -1e-4}, r'train\.z_loss = -0\.0001: at least 0'),
+    (
+      {'train.loss_chunks': 3},
+      r'train\.loss_chunks = 3: must divide data\.sequence_length = 16',
+    ),
+    (
+      {
+        'train.loss_chunks': 3,
+        'data.target_length': 8,
+        'model.architecture': 'encoder_decoder',
+      },
+      r'train\.loss_chunks = 3: must divide data\.target_length = 8',
+    ),
+  ],
+)
+def test_keys_that_cannot_be(tiny_config, changes, message):
+  with pytest.raises(UserError, match=message):
+    to_dataclass(RunConfig, with_overrides(tiny_config, changes))
 
 
 # Along data, fsdp, tensor, expert and sequence.

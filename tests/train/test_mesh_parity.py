@@ -39,8 +39,8 @@ MODELS = {
   'dropless': EXPERTS,
   'capacity': EXPERTS | {'expert_capacity': 1.25},
 }
-# Of the models above, as they are on some meshes: nothing is kept for the
-# backward pass of a loop.
+# Decoders with experts, as they are on meshes: nothing is kept for the backward
+# pass of a loop.
 LOOPED = {'scan_layers': True, 'remat': 'full'}
 # Compiles in two thirds of the time; how a program is divided stays.
 FAST = {'xla_backend_optimization_level': 0}
@@ -86,7 +86,7 @@ def losses_of(tiny_config):
     config = dataclasses.replace(
       run_config.model, **small, **changes, **MODELS[model]
     )
-    if model != DENSE and mesh_config != ONE:
+    if model != DENSE and objective == 'causal' and mesh_config != ONE:
       config = dataclasses.replace(config, **LOOPED)
     count = np.prod([getattr(mesh_config, axis) for axis in MESH_AXES])
     return programs.lower(

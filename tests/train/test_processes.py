@@ -82,7 +82,7 @@ def test_two_processes_of_two_devices_equal_one_of_four(spread, tmp_path):
   _assert_close(tmp_path / 'one', tmp_path / 'two')
   # One of them writes and talks.
   lines = metrics.read_metrics(tmp_path / 'two' / metrics.TIMING)
-  assert [line['step'] for line in lines] == list(range(1, 7))
+  assert [line['step'] for line in lines] == list(range(7))
   assert '6 steps, validation loss' in outputs[0]
   assert 'step/s' in outputs[0]
   assert 'step/s' not in outputs[1]
