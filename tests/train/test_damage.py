@@ -17,7 +17,7 @@ from configs.errors import UserError
 from configs.tree import flatten, to_dataclass, with_overrides
 from model import huggingface as hf
 from tests.train import processes
-from train import checkpoint, convert, loop, metrics, stored, workdir
+from train import checkpoint, convert, job, loop, metrics, stored, workdir
 from train.checkpoint import RunCheckpoints
 from train.config import RunConfig
 from train.integrity import CorruptError
@@ -43,10 +43,10 @@ class Undisturbed:
     self.folder = folder
     self.root = folder / checkpoint.CHECKPOINTS
     programs = []
-    real = loop.programs.build
+    real = job.programs.build
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(
-        loop.programs,
+        job.programs,
         'build',
         lambda *given: programs.append(real(*given)) or programs[-1],
       )

@@ -21,11 +21,8 @@ from train.sharding import local_rows, make_mesh, on_mesh, put_batch
 
 ENCODER = {'architecture': 'encoder', 'tied_head': True, 'mlm_head': True}
 TWO_STACKS = {'architecture': 'encoder_decoder', 'positions': 'relative'}
-# Other ways from states to logits than those of the shapes.
-HEADS = [
-  {'tied_head': True, 'scale_tied_head': True, 'logit_softcap': 3.0},
-  {'parametrization': 'mup', 'base_width': 4},
-]
+# Another way from states to logits than those of the shapes.
+HEAD = {'tied_head': True, 'scale_tied_head': True, 'logit_softcap': 3.0}
 
 
 def _logits(case):
@@ -132,19 +129,14 @@ def test_chunks_change_neither_loss_nor_gradient(case):
   _check_chunks(case)
 
 
-@pytest.mark.parametrize('changes', HEADS, ids=str)
-def test_chunks_of_other_heads(make_case, changes):
-  _check_chunks(make_case('decoder', **changes))
+def test_chunks_of_another_head(make_case):
+  _check_chunks(make_case('decoder', **HEAD))
 
 
 def test_chunks_divide_a_row(make_case):
   case = make_case('decoder')
-  for sums in (
-    lambda: losses.loss_sums(case.params, case.batch, case.model, 2),
-    lambda: case.found(2),
-  ):
-    with pytest.raises(UserError, match=r'train\.loss_chunks = 2: .* 5 places'):
-      sums()
+  with pytest.raises(UserError, match=r'train\.loss_chunks = 2: .* 5 places'):
+    losses.loss_sums(case.params, case.batch, case.model, 2)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +168,7 @@ def test_keys_that_cannot_be(tiny_config, changes, message):
   ('name', 'sizes'),
   [
     ('decoder', (1, 2, 2, 1, 2)),
-    ('encoder', (1, 2, 2, 1, 2)),
+    pytest.param('encoder', (1, 2, 2, 1, 2), marks=pytest.mark.long),
     pytest.param('decoder', (2, 2, 2), marks=pytest.mark.long),
     pytest.param('encoder', (2, 2, 2), marks=pytest.mark.long),
     pytest.param('encoder_decoder', (2, 2, 2), marks=pytest.mark.long),
@@ -259,7 +251,7 @@ def test_where_z_loss_pulls_by_hand(make_case):
 
 def test_chunks_hold_a_part_of_the_logits(run_config):
   """In float32, and the compiler does not put them together."""
-  shape, vocab_size = BatchShape(4, 128), 16384
+  shape, vocab_size = BatchShape(2, 128), 8192
   config = dataclasses.replace(run_config.model, vocab_size=vocab_size)
   mesh = make_mesh(MeshConfig(1, 1, 1), jax.devices()[:1])
 
@@ -268,7 +260,7 @@ def test_chunks_hold_a_part_of_the_logits(run_config):
     lowered = programs.lower(config, run_config.optimizer, step, shape, mesh)
     return [
       program.compile().memory_analysis().temp_size_in_bytes
-      / (4 * 4 * 128 * vocab_size)
+      / (4 * 2 * 128 * vocab_size)
       for program in (lowered.train_step, lowered.eval_step)
     ]
 
