@@ -55,6 +55,7 @@ def test_all_that_was_asked_for_fits():
   topologies = {path.stem: _golden(path)['topology'] for path in FILES}
   assert topologies == {
     'bert-large': 'v5e:4x4',
+    'gpt3-175b': 'v5p:8x8x8',
     'gpt3-6.7b': 'v5p:2x2x1',
     'llama3-8b': 'v5e:16x16',
     'maxtext-gpt3-6b': 'v5p:2x2x1',
@@ -69,10 +70,16 @@ def test_all_that_was_asked_for_fits():
     assert 0 < result['mfu'] <= result['mfu_bound']
 
 
-@pytest.mark.xfail(
-  strict=True, reason='temporaries are 7% and, of 4 layers, 50% above'
+@pytest.mark.parametrize(
+  'name',
+  [
+    pytest.param(
+      'maxtext-gpt3-6b',
+      marks=pytest.mark.xfail(strict=True, reason='temporaries are 7% above'),
+    ),
+    'maxtext-gpt3-6b-4-layers',
+  ],
 )
-@pytest.mark.parametrize('name', MAXTEXT)
 def test_it_is_within_a_percent_of_maxtext_or_under(name):
   result = _golden(FILES[0].with_name(f'{name}.json'))['result']
   found = result | result['hbm_bytes']

@@ -269,4 +269,4 @@ def test_chunks_hold_a_part_of_the_logits(run_config):
   assert evaluation > 1
   training, evaluation = logits_held(16)
   assert training < 0.5
-  assert evaluation < 0.1
+  assert evaluation < 0.2
