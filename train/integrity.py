@@ -130,8 +130,12 @@ def sums(arrays: Mapping[str, Any]) -> dict[str, Summed]:
 
   Under several processes all of them must call it with the same arrays.
   """
-  # All are under way before the first one is waited for.
-  lanes = {path: _lanes(array) for path, array in arrays.items()}
+  there = {path: x for path, x in arrays.items() if not _is_here(x)}
+  # One program for all: those of several processes wait for each other, and a
+  # CPU begins no more than 32 before the first has ended.
+  lanes: dict[str, Any] = _all_device_lanes(there) if there else {}
+  for path in arrays.keys() - there.keys():
+    lanes[path] = _host_lanes(np.asarray(arrays[path]), 0)
   return {
     path: _summed(array.dtype, array.shape, map(int, lanes[path]))
     for path, array in arrays.items()
@@ -174,15 +178,15 @@ def _summed(dtype: Any, shape: Any, lanes: Iterable[int]) -> Summed:
   return Summed(str(np.dtype(dtype)), tuple(shape), digits)
 
 
-def _lanes(array: Any) -> tuple[Any, ...]:
-  # Where the numbers lie in this process's memory anyhow, a program need not be
-  # compiled for every shape.
+def _is_here(array: Any) -> bool:
+  """Whether the numbers lie in this process's memory anyhow.
+
+  Then a program need not be compiled for every shape.
+  """
   if not isinstance(array, jax.Array):
-    return _host_lanes(np.asarray(array), 0)
+    return True
   platforms = {device.platform for device in array.devices()}
-  if platforms == {'cpu'} and array.is_fully_addressable:
-    return _host_lanes(np.asarray(array), 0)
-  return _device_lanes(array)
+  return platforms == {'cpu'} and array.is_fully_addressable
 
 
 def _mix(words: Any, positions: Any, key: tuple[int, int]) -> Any:
@@ -209,6 +213,13 @@ def _host_lanes(array: np.ndarray, first: int) -> tuple[int, ...]:
     for lane, key in enumerate(_KEYS):
       lanes[lane] += int(_mix(words, positions, key))
   return tuple(lanes)
+
+
+@jax.jit
+def _all_device_lanes(
+  arrays: Mapping[str, jax.Array],
+) -> dict[str, tuple[jax.Array, ...]]:
+  return {path: _device_lanes(array) for path, array in arrays.items()}
 
 
 @jax.jit
