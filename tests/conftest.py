@@ -13,9 +13,9 @@ from data import corpus
 from data.config import DataConfig
 
 # Most of a test is compiling, which takes less time when machine code is hardly
-# optimized (not at all, fits of laws take three times as long); commands that
-# tests start inherit it. XLA's own passes, such as those on sharding, fusion and
-# memory, are the same.
+# optimized (not at all, and fits of laws take three times as long); commands
+# that tests start inherit it. XLA's own passes, such as those on sharding,
+# fusion and memory, are the same.
 os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=1')
 # Or the compiler for TPUs, which is installed, complains that there are none.
 os.environ['JAX_PLATFORMS'] = 'cpu'
