@@ -107,7 +107,9 @@ def _buffers(
         buffer.readers.append(instruction)
     bodies = _bodies(instruction)
     if bodies:
-      found = [_inside(module, name) for name in bodies]
+      found = [
+        _inside(module, name, instruction.opcode == 'while') for name in bodies
+      ]
       inner[at] = Held(*(max(part) for part in zip(*found, strict=True)))
     result = _result(instruction, operands, at)
     known = {id(buffer) for operand in operands for buffer in operand}
@@ -118,8 +120,14 @@ def _buffers(
   return made, inner
 
 
-def _inside(module: Module, name: str) -> Held:
-  return _fullest(*_buffers(module, module.computations[name]))
+def _inside(module: Module, name: str, loop: bool) -> Held:
+  body = module.computations[name]
+  buffers, inner = _buffers(module, body)
+  for buffer in buffers:
+    # What a round hands to the next one takes the place of what it was given.
+    if loop and buffer.last == len(body.instructions):
+      buffer.bytes = 0
+  return _fullest(buffers, inner)
 
 
 def _bodies(instruction: Instruction) -> tuple[str, ...]:
