@@ -108,6 +108,25 @@ def to_dataclass(
   return built
 
 
+def defaults(cls: Any) -> dict[str, Any]:
+  """Maps the dotted key of every field that has a default to it.
+
+  Args:
+    cls: a dataclass, of which fields may be dataclasses themselves.
+  """
+  hints = typing.get_type_hints(cls)
+  found: dict[str, Any] = {}
+  for field in dataclasses.fields(cls):
+    hint, value = hints[field.name], typing.cast(Any, field.default)
+    if dataclasses.is_dataclass(hint):
+      missing = value is dataclasses.MISSING
+      inner = defaults(hint) if missing else dataclasses.asdict(value)
+      found |= {f'{field.name}.{k}': v for k, v in flatten(inner).items()}
+    elif value is not dataclasses.MISSING:
+      found[field.name] = value
+  return found
+
+
 def _typed(hint: Any, value: Any, key: str) -> Any:
   if dataclasses.is_dataclass(hint) and isinstance(hint, type):
     if not isinstance(value, ConfigDict | Mapping):

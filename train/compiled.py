@@ -81,6 +81,7 @@ def load(
   path: pathlib.Path | str,
   lowered: jax.stages.Lowered,
   about: Mapping[str, Any],
+  mesh: Mesh,
 ) -> Callable[..., Any]:
   """Reads a compiled step, for use in place of `lowered.compile()`.
 
@@ -88,6 +89,7 @@ def load(
     path: of a file that you trust.
     lowered: what would be compiled otherwise.
     about: the `description` of it.
+    mesh: of devices that are there, over which it is laid out.
 
   Raises:
     UserError: there is no such file, it is none of these or not whole, or it is
@@ -107,7 +109,10 @@ def load(
   if _digest(parts[3]) != parts[2]:
     raise UserError(f'{path} is not whole: copy it or compile it anew')
   return serialize_executable.deserialize_and_load(
-    parts[3], lowered.in_tree, lowered.out_tree
+    parts[3],
+    lowered.in_tree,
+    lowered.out_tree,
+    execution_devices=tuple(mesh.devices.flat),
   )
 
 

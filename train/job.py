@@ -108,6 +108,7 @@ def make_job(
   mesh: Mesh,
   peers: Peers,
   clock: Clock,
+  compiled_step: str = '',
 ) -> Job:
   """Prepares the text and compiles the steps, in all processes of a run.
 
@@ -118,10 +119,11 @@ def make_job(
     mesh: over which it is laid out.
     peers: the processes of the run.
     clock: of this one.
+    compiled_step: file of `train.compiled` to read the training step from.
 
   Raises:
-    UserError: the text or the model cannot be had, or the processes find
-      different text.
+    UserError: the text, the model or the compiled step cannot be had, or the
+      processes find different text.
   """
   # The others find in the cache what process 0 has prepared, if they share it.
   with peers.first():
@@ -150,6 +152,7 @@ def make_job(
       recipe.shape,
       mesh,
       config.mesh.placement,
+      compiled_step,
     )
     # Gloo waits half a minute for a process that computes for the first time.
     peers.meet()

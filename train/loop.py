@@ -70,6 +70,7 @@ def run(
   show_progress: bool = True,
   peers: Peers | None = None,
   profile: range = range(0),
+  compiled_step: str = '',
 ) -> RunResult:
   """Trains to the end, from wherever an earlier call was interrupted.
 
@@ -84,6 +85,8 @@ def run(
     peers: the processes of the run, of `train.distributed.joined`; None means
       this one alone. All of them call this, with the same arguments.
     profile: steps to trace, of `train.profile.parse_steps`.
+    compiled_step: file that `train.compile` has saved, to read the training
+      step from in place of compiling it.
 
   Raises:
     UserError: the config cannot work, the folder is another run's, or the loss
@@ -105,7 +108,7 @@ def run(
   _check_same_command(peers, tree, folder)
   compile_cache.use(run_config.train.compile_cache)
   mesh = make_mesh(run_config.mesh, devices)
-  job = make_job(run_config, tree, folder, mesh, peers, clock)
+  job = make_job(run_config, tree, folder, mesh, peers, clock, compiled_step)
   try:
     with contextlib.ExitStack() as stack:
       with peers.first():

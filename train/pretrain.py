@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> None:
       peers=peers,
       show_progress=peers.leads,
       profile=profile.parse_steps(args.profile, config.train.num_steps),
+      compiled_step=args.compiled,
     )
     if peers.leads and result.finished:
       _tell(result)
@@ -53,5 +54,8 @@ if __name__ == '__main__':
   flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
   flags.DEFINE_string('distributed', 'none', distributed.FLAG)
   flags.DEFINE_string('profile', '', 'Steps to trace, START:STOP.')
+  flags.DEFINE_string(
+    'compiled', '', 'Step that train.compile --save has written.'
+  )
   flags.mark_flag_as_required('config')
   run_command(main)

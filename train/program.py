@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from data.batch import BatchShape
 from model.config import ModelConfig
 from model.transformer import make
+from train import compiled
 from train import step as steps
 from train.config import StepConfig
 from train.losses import check_inputs
@@ -73,6 +74,7 @@ def build(
   shape: BatchShape,
   mesh: Mesh,
   placement: Placement = DEFAULT,
+  compiled_step: str = '',
 ) -> Program:
   """Compiles a program; the same arguments give the same one again.
 
@@ -85,13 +87,16 @@ def build(
     shape: of the global batch.
     mesh: of devices, which may be absent.
     placement: of arrays over the mesh.
+    compiled_step: file of `train.compiled` to read the training step from.
 
   Raises:
-    UserError: the model gives no logits of such a batch's targets, or an array
-      does not divide over the mesh.
+    UserError: the model gives no logits of such a batch's targets, an array
+      does not divide over the mesh, or the file has no such step.
   """
   any_rate = dataclasses.replace(optimizer_config, learning_rate=1.0)
-  return _build(model_config, any_rate, step_config, shape, mesh, placement)
+  return _build(
+    model_config, any_rate, step_config, shape, mesh, placement, compiled_step
+  )
 
 
 @functools.lru_cache(maxsize=16)
@@ -102,15 +107,28 @@ def _build(
   shape: BatchShape,
   mesh: Mesh,
   placement: Placement,
+  compiled_step: str,
 ) -> Program:
-  lowered = lower(
-    model_config, optimizer_config, step_config, shape, mesh, placement
+  parts = (
+    model_config,
+    optimizer_config,
+    step_config,
+    shape,
+    mesh,
+    placement,
   )
+  lowered = lower(*parts)
+  train_step: Callable[..., Any]
+  if compiled_step:
+    about = compiled.description(*parts)
+    train_step = compiled.load(compiled_step, lowered.train_step, about, mesh)
+  else:
+    train_step = lowered.train_step.compile()
   return Program(
     mesh,
     lowered.abstract_state,
     lowered.init,
-    lowered.train_step.compile(),
+    train_step,
     lowered.eval_step.compile(),
     _averaged(optimizer_config, lowered.abstract_state),
   )

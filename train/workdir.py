@@ -10,8 +10,8 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.files import write_json
-from configs.tree import flatten
-from train.config import RESUMABLE_KEYS
+from configs.tree import defaults, flatten
+from train.config import RESUMABLE_KEYS, RunConfig
 
 CONFIG = 'config.json'
 DONE = 'done.json'
@@ -99,12 +99,16 @@ def difference(
 ) -> str:
   """Tells the first key in which two configs differ; '' when none does.
 
-  Keys in `allowed`, and those of a section in it ('mesh.'), may differ.
+  Keys in `allowed`, and those of a section in it ('mesh.'), may differ. A key
+  that is missing is younger than the config, and has its default there.
   """
   sections = tuple(key for key in allowed if key.endswith('.'))
+  younger = as_json(defaults(RunConfig))
   flat_there, flat_here = flatten(there), flatten(here)
   for key in sorted(flat_there.keys() | flat_here.keys()):
-    old, new = flat_there.get(key), flat_here.get(key)
+    old, new = (
+      flat.get(key, younger.get(key)) for flat in (flat_there, flat_here)
+    )
     if old != new and key not in allowed and not key.startswith(sections):
       return f'{key} is {old!r} there and {new!r} here'
   return ''

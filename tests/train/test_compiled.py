@@ -11,7 +11,7 @@ import pytest
 
 from configs.errors import UserError
 from configs.tree import with_overrides
-from train import ahead, compiled
+from train import ahead, compiled, loop
 from train.sharding import put_batch
 
 RUN = """
@@ -26,7 +26,8 @@ from train import compiled
 folder = pathlib.Path(sys.argv[1])
 job = job_of(ConfigDict(json.loads((folder / 'config.json').read_text())))
 lowered = job.lower()
-step = compiled.load(folder / 'step', lowered.train_step, job.description())
+about = job.description()
+step = compiled.load(folder / 'step', lowered.train_step, about, job.mesh)
 print(json.dumps(losses(job, lowered, step)))
 """
 
@@ -100,10 +101,10 @@ def test_a_loaded_step_gives_the_same_losses_in_another_process(saved):
   ],
 )
 def test_a_step_of_another_config_is_refused(saved, config, overrides, told):
-  _, lowered, _, folder = saved
+  job, lowered, _, folder = saved
   other = job_of(with_overrides(config, overrides)).description()
   with pytest.raises(UserError, match=told):
-    compiled.load(folder / 'step', lowered.train_step, other)
+    compiled.load(folder / 'step', lowered.train_step, other, job.mesh)
 
 
 def test_the_learning_rate_and_the_schedule_are_no_part_of_a_step(
@@ -121,12 +122,12 @@ def test_a_step_of_another_version_is_refused(saved):
   about = job.description()
   about['versions'] = about['versions'] | {'jaxlib': '0.0.1'}
   with pytest.raises(UserError, match=r'versions.jaxlib = .* this is .0.0.1'):
-    compiled.load(folder / 'step', lowered.train_step, about)
+    compiled.load(folder / 'step', lowered.train_step, about, job.mesh)
 
 
 def test_a_file_that_is_none_is_told(saved, tmp_path):
   job, lowered, _, folder = saved
-  load = lowered.train_step, job.description()
+  load = lowered.train_step, job.description(), job.mesh
   with pytest.raises(UserError, match='no such file'):
     compiled.load(tmp_path / 'absent', *load)
   (tmp_path / 'other').write_bytes(b'{}\n')
@@ -137,3 +138,25 @@ def test_a_file_that_is_none_is_told(saved, tmp_path):
   (tmp_path / 'broken').write_bytes(content)
   with pytest.raises(UserError, match='is not whole'):
     compiled.load(tmp_path / 'broken', *load)
+
+
+def test_a_run_takes_it_in_place_of_compiling(config, tmp_path):
+  """Over four of the eight devices; what it logs is the same."""
+  config = with_overrides(config, {'mesh.fsdp': 2})
+  devices = jax.devices()[2:6]
+  job = ahead.make_job(config, devices)
+  step = job.lower().train_step.compile()
+  compiled.save(tmp_path / 'step', step, job.description())
+
+  def logged(config, name, compiled_step):
+    options = {'devices': devices, 'show_progress': False}
+    folder = tmp_path / name
+    loop.run(config, folder, compiled_step=compiled_step, **options)
+    return (folder / 'metrics.jsonl').read_bytes()
+
+  file = str(tmp_path / 'step')
+  assert logged(config, 'taken', file) == logged(config, 'compiled', '')
+  other = with_overrides(config, {'optimizer.b1': 0.8})
+  with pytest.raises(UserError, match='was compiled for optimizer.b1 = 0.9'):
+    logged(other, 'other', file)
+  assert not (tmp_path / 'other').exists()

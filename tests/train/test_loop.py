@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs import pretrain
 from configs.errors import UserError
 from configs.tree import flatten, with_overrides
 from train import checkpoint, loop, metrics, workdir
@@ -191,6 +192,17 @@ def test_a_key_that_may_change_frees_no_longer_one():
   here = with_overrides(ConfigDict(there), {'model.attention_scale': 'none'})
   told = workdir.difference(there, here)
   assert told.startswith('model.attention_scale is')
+
+
+def test_a_key_that_is_younger_than_a_config_has_its_default_there():
+  here = pretrain.get_config()
+  there = here.to_dict()
+  del there['train']['z_loss'], there['optimizer']['ema_decay']
+  del there['train']['spike']
+  assert workdir.difference(there, here) == ''
+  change = with_overrides(here, {'train.z_loss': 1e-4})
+  told = workdir.difference(there, change)
+  assert told == 'train.z_loss is 0.0 there and 0.0001 here'
 
 
 class _CrashError(Exception):
