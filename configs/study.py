@@ -14,6 +14,7 @@ SHARED_MODEL_KEYS = (
   'compute_dtype',
   'scan_layers',
   'remat',
+  'matmul',
 )
 
 # Of a pre-training config: what the ladder sets for each rung.

@@ -12,7 +12,7 @@ from model.config import GATED, ModelConfig
 from model.divided import LAYER_INPUT, constrained, per_device, ways
 from model.dropless import dropless
 from model.ffn import widened
-from model.linear import Linear, einsum, parameter
+from model.linear import Linear, einsum, in_dtype, parameter
 from model.parametrization import residual_scale
 
 LOSSES = 'losses'  # the collection that router losses are sown into
@@ -124,7 +124,7 @@ class Experts(nn.Module):
       inputs = constrained(inputs, divided)
 
     def product(h: jax.Array, name: str) -> jax.Array:
-      kernel = kernels[name].astype(dtype)
+      kernel = in_dtype(kernels[name], dtype)
       return einsum('beci,eij->becj', h, kernel).astype(dtype)
 
     h = widened(c.activation, functools.partial(product, inputs))

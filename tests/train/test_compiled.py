@@ -157,6 +157,6 @@ def test_a_run_takes_it_in_place_of_compiling(config, tmp_path):
   file = str(tmp_path / 'step')
   assert logged(config, 'taken', file) == logged(config, 'compiled', '')
   other = with_overrides(config, {'optimizer.b1': 0.8})
-  with pytest.raises(UserError, match='was compiled for optimizer.b1 = 0.9'):
+  with pytest.raises(UserError, match=r'was compiled for optimizer\.b1 = 0\.9'):
     logged(other, 'other', file)
   assert not (tmp_path / 'other').exists()
