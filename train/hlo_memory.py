@@ -101,9 +101,9 @@ def _buffers(
   leaves: dict[str, list[Buffer]] = {}
   for at, instruction in enumerate(computation.instructions.values()):
     operands = [leaves[name] for name in instruction.operands]
-    for buffer in (buffer for operand in operands for buffer in operand):
-      buffer.last = at
-      if instruction.opcode not in _VIEWS:
+    if instruction.opcode not in _VIEWS:
+      for buffer in (buffer for operand in operands for buffer in operand):
+        buffer.last = at
         buffer.readers.append(instruction)
     bodies = _bodies(instruction)
     if bodies:

@@ -193,7 +193,7 @@ def test_what_is_live_is_what_xla_allocates(devices):
   assert held.activations == pytest.approx(5 * 16384 * 4096 * 2, rel=0.01)
   own = step.memory_analysis()
   peak = own.peak_memory_in_bytes - own.argument_size_in_bytes
-  assert held.peak == pytest.approx(peak, rel=0.05)
+  assert held.peak == pytest.approx(peak, rel=0.001)
 
 
 def test_a_step_that_is_too_large_is_one_line(libtpu, tmp_path):
