@@ -117,7 +117,7 @@ def _program(
   The step takes over the state's memory; so the first one has a copy of the
   parameters.
   """
-  rates = rates_of(model.config, optimizer_config.kind)
+  rates = rates_of(model.config, optimizer_config)
   optimizer = make_optimizer(optimizer_config, rates)
   layout = shardings_of(abstract_state(model, optimizer, mesh, placement))
 

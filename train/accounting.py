@@ -31,6 +31,7 @@ KINDS = (
   OTHER,
 )
 
+SEVERAL = 'several'
 _NOT_METERED = {'joules': 0.0, 'metered_seconds': 0.0, 'meter': ''}
 
 
@@ -39,11 +40,17 @@ class Clock:
 
   Every second is of one kind. What is spent within something that is spent
   counts as the inner kind alone.
+
+  Attributes:
+    now: tells the time in seconds.
+    hardware: names the devices that the seconds are of; `SEVERAL` if they were
+      not always the same.
   """
 
   def __init__(self, now: Callable[[], float] = time.perf_counter):
     """Starts at once, with the time as `now` tells it in seconds."""
-    self._now = now
+    self.now = now
+    self.hardware = ''
     self._since = now()
     self._kind = OTHER
     self._seconds = dict.fromkeys(KINDS, 0.0)
@@ -52,24 +59,38 @@ class Clock:
     self._before: dict[str, Any] = dict(_NOT_METERED)
 
   @contextlib.contextmanager
-  def spend(self, kind: str | Callable[[], str]) -> Iterator[None]:
-    """What is done inside is of this kind.
-
-    Args:
-      kind: one of `KINDS`, or a function that tells it at the end.
-    """
+  def spend(self, kind: str) -> Iterator[None]:
+    """What is done inside is of this kind, one of `KINDS`."""
     outer = self._kind
-    self._turn(kind if isinstance(kind, str) else OTHER)
+    self._turn(kind)
     try:
       yield
     finally:
-      if not isinstance(kind, str):
-        self._kind = kind()
+      self._turn(outer)
+
+  @contextlib.contextmanager
+  def wait(self, computed_at: Callable[[], float]) -> Iterator[None]:
+    """Waits for data: of kind 'step' for as long as a step computes.
+
+    Args:
+      computed_at: tells at the end when the step had been computed, by `now`;
+        infinity if it has not.
+    """
+    outer = self._kind
+    self._turn('step')
+    begun = self._since
+    try:
+      yield
+    finally:
+      self._turn('data')
+      idle = self._since - min(max(computed_at(), begun), self._since)
+      self._seconds['step'] -= idle
+      self._seconds['data'] += idle
       self._turn(outer)
 
   def measure(self, meter: Meter | None) -> None:
     """From now on a meter that was just started tells the energy."""
-    self._meter, self._metered_since = meter, self._now()
+    self._meter, self._metered_since = meter, self.now()
 
   def carry(
     self,
@@ -88,6 +109,8 @@ class Clock:
     for kind, seconds in state['seconds'].items():
       self._seconds[kind] += seconds
     self._before |= {k: state[k] for k in self._before if k in state}
+    if state.get('hardware', self.hardware) != self.hardware:
+      self.hardware = SEVERAL
     reached = max((line.get('wall_seconds', 0.0) for line in lines), default=0)
     lost = reached - sum(state['seconds'].values())
     self._seconds['restart'] += max(0.0, lost)
@@ -98,8 +121,10 @@ class Clock:
     Args:
       state: of this clock in that checkpoint; {} for the initial one.
     """
-    for kind, seconds in self.seconds().items():
-      undone = seconds - state.get('seconds', {}).get(kind, 0.0)
+    now = self.seconds()
+    # What was compiled and read in stays so.
+    for kind in ('step', 'data', 'evaluation', 'checkpoint'):
+      undone = now[kind] - state.get('seconds', {}).get(kind, 0.0)
       self._seconds[kind] -= undone
       self._seconds['restart'] += undone
 
@@ -137,9 +162,9 @@ class Clock:
     metered = dict(self._before)
     if self._meter is not None:
       metered['joules'] += self._meter.joules()
-      metered['metered_seconds'] += self._now() - self._metered_since
+      metered['metered_seconds'] += self.now() - self._metered_since
       metered['meter'] = self._meter.source
-    return {'seconds': self.seconds(), **metered}
+    return {'seconds': self.seconds(), 'hardware': self.hardware, **metered}
 
   def line(self) -> dict[str, float]:
     """Of timing.jsonl."""
@@ -150,7 +175,7 @@ class Clock:
 
   def _turn(self, kind: str) -> None:
     """What was since the last call is of the kind of then."""
-    now = self._now()
+    now = self.now()
     self._seconds[self._kind] += now - self._since
     self._since, self._kind = now, kind
 
@@ -158,6 +183,8 @@ class Clock:
 @dataclasses.dataclass(frozen=True)
 class Accounting:
   """What a run took; None where it is not known.
+
+  MFU, energy and cost are not where a run went on on other devices.
 
   Attributes:
     devices: of the mesh.
@@ -185,7 +212,7 @@ class Accounting:
   wall_seconds: float
   goodput: float
   flops: float
-  mfu: float
+  mfu: float | None
   peak_flops: float
   peak_source: str
   energy_joules: float | None
@@ -214,10 +241,15 @@ def account(
   wall = sum(seconds.values())
   costs, number = config.costs, len(devices)
   chip = chip_of(costs.chip, devices[0])
+  alike = clock.hardware != SEVERAL
   peak, peak_source = peak_of(chip, devices, config.model.compute_dtype)
   flops = config.train.num_steps * flops_per_step(config, shape)
   joules, energy_source = energy_of(costs, chip, number, wall, clock.energy)
   price, price_source = price_of(costs, chip, number)
+  if not alike:
+    # Seconds of other devices are among these, and how many is not known.
+    joules = price = None
+    energy_source = price_source = SEVERAL
   return Accounting(
     devices=number,
     device_kind=devices[0].device_kind,
@@ -225,7 +257,7 @@ def account(
     wall_seconds=wall,
     goodput=seconds['step'] / wall,
     flops=flops,
-    mfu=flops / (seconds['step'] * number * peak),
+    mfu=flops / (seconds['step'] * number * peak) if alike else None,
     peak_flops=peak,
     peak_source=peak_source,
     energy_joules=joules,

@@ -178,7 +178,7 @@ def abstract_state(
 ) -> Any:
   """Shapes of the state, parameters boxed with their logical axes."""
   model = make(model_config)
-  rates = rates_of(model_config, optimizer_config.kind)
+  rates = rates_of(model_config, optimizer_config)
   optimizer = make_optimizer(optimizer_config, rates)
   return jax.eval_shape(
     lambda key: steps.init_state(key, model, optimizer),

@@ -7,6 +7,7 @@ that is read is verified by the manifest it was saved with.
 
 import contextlib
 import dataclasses
+import errno
 import logging
 import pathlib
 import warnings
@@ -23,12 +24,24 @@ from train.agree import first_problem
 from train.config import CheckpointConfig
 from train.contents import Meta, leaves
 from train.integrity import CorruptError, Manifest
-from train.keeping import KeepBest
+from train.keeping import KeepBest, KeepLast
 from train.places import CHECKPOINTS, place, set_aside, steps_in
 from train.places import find as find
 from train.step import TrainState
 
 log = logging.getLogger(__name__)
+
+# Of the system, and of what reads from a network, as TensorStore words it.
+_PASSING = (
+  *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+  *(errno.EIO, errno.ETIMEDOUT, errno.ESTALE),
+)
+_PASSING_CODES = (
+  'UNAVAILABLE',
+  'PERMISSION_DENIED',
+  'UNAUTHENTICATED',
+  'DEADLINE_EXCEEDED',
+)
 
 _METRIC = 'validation_loss'  # of the best checkpoints
 
@@ -51,6 +64,7 @@ class RunCheckpoints:
       UserError: the folder is another run's.
     """
     self._workdir = workdir
+    self._config = config
     self._home = place(config.folder) if config.folder else workdir
     mirror.check(workdir, self._home)
     self._root = self._home / CHECKPOINTS
@@ -154,8 +168,10 @@ class RunCheckpoints:
       abstract: shapes and shardings of the state.
       check: is called with a checkpoint and what it says of itself before its
         arrays are read; its errors are not taken for damage.
-      up_to: the last step to go back to. What was saved later is deleted: it
-        was made of steps that are given up. None takes any.
+      up_to: the last step to go back to, from a spike; or the oldest that there
+        is, where all are later. Only checkpoints that were due are taken, as an
+        undisturbed run has no others, and later ones are deleted: they were
+        made of steps that are given up. None takes any.
 
     Returns:
       The state, laid out as `abstract` says, and what was saved with it; None
@@ -166,10 +182,8 @@ class RunCheckpoints:
     """
     self.wait()
     damaged: dict[pathlib.Path, str] = {}
-    for step in reversed([one.step for one in self._orbax.checkpoints]):
-      if up_to is not None and step > up_to:
-        self._orbax.delete(step)
-        continue
+    steps = sorted((one.step for one in self._orbax.checkpoints), reverse=True)
+    for step in steps if up_to is None else self._early(steps, up_to):
       folder = self._root / str(step)
       try:
         meta, manifest = read_meta(folder)
@@ -179,6 +193,8 @@ class RunCheckpoints:
         damaged[folder] = str(error)
         continue
       self._set_aside(damaged, step)
+      if up_to is not None:
+        self._delete_after(step)
       self._last = manifest
       if self._home != self._workdir:
         mirror.fetch(self._workdir, self._home)
@@ -188,7 +204,27 @@ class RunCheckpoints:
       raise UserError(
         f'no checkpoint in {self._root} is good: {told}; start in a new workdir'
       )
+    if up_to is not None:
+      self._delete_after(0)
     return None
+
+  def _early(self, steps: list[int], up_to: int) -> list[int]:
+    """Of these steps, in falling order, those to go back to, in that order."""
+    due = [step for step in steps if self._config.due(step)]
+    early = [step for step in due if step <= up_to]
+    if not early and due:
+      log.warning(
+        'no checkpoint of step %d or before is left (checkpoint.keep_last): '
+        'going back to step %d',
+        up_to,
+        due[-1],
+      )
+    return early or due[::-1]
+
+  def _delete_after(self, step: int) -> None:
+    for later in [one.step for one in self._orbax.checkpoints]:
+      if later > step:
+        self._orbax.delete(later)
 
   def _set_aside(self, damaged: Mapping[pathlib.Path, str], good: int) -> None:
     for folder, problem in damaged.items():
@@ -250,15 +286,16 @@ def load_raw(folder: pathlib.Path) -> dict[str, Any]:
 def read_meta(folder: pathlib.Path) -> tuple[Meta, Manifest | None]:
   """As `load_meta`, with the manifest; older checkpoints have none."""
   content = _load(folder, {'meta': None})['meta']
-  try:
-    meta, manifest = contents.unsealed(content)
-  except CorruptError as error:
-    raise CorruptError(f'{folder}: {error}') from error
-  if manifest is None:
-    log.info('%s has no integrity manifest: it is taken as it is', folder)
-  # A folder that was moved may have any name.
-  elif folder.name.isdigit() and int(folder.name) != manifest.step:
-    raise CorruptError(f'{folder}: it was saved as step {manifest.step}')
+  with _found_by_all():
+    try:
+      meta, manifest = contents.unsealed(content)
+    except CorruptError as error:
+      raise CorruptError(f'{folder}: {error}') from error
+    if manifest is None:
+      log.info('%s has no integrity manifest: it is taken as it is', folder)
+    # A folder that was moved may have any name.
+    elif folder.name.isdigit() and int(folder.name) != manifest.step:
+      raise CorruptError(f'{folder}: it was saved as step {manifest.step}')
   return meta, manifest
 
 
@@ -289,7 +326,7 @@ def _when_to_save(config: CheckpointConfig) -> Any:
 def _what_to_keep(config: CheckpointConfig, best: KeepBest) -> Any:
   policies = ocp.training.preservation_policies
   kept: list[Any] = [
-    policies.LatestN(config.keep_last),
+    KeepLast(config.keep_last, config.due),
     policies.CustomSteps(list(config.keep_steps)),
     best,
   ]
@@ -351,12 +388,35 @@ def _checked(
     for item in abstract
     for path, leaf in leaves(loaded[item]).items()
   }
-  blank = sorted(p for p, x in arrays.items() if not isinstance(x, jax.Array))
-  if blank:
-    raise CorruptError(f'{folder}: {blank[0]} came back without numbers')
+  with _found_by_all():
+    for path, leaf in sorted(arrays.items()):
+      if not isinstance(leaf, jax.Array):
+        raise CorruptError(f'{folder}: {path} came back without numbers')
   if manifest:
-    integrity.verify(manifest.arrays, integrity.sums(arrays), str(folder))
+    sums = integrity.sums(arrays)
+    with _found_by_all():
+      integrity.verify(manifest.arrays, sums, str(folder))
   return loaded
+
+
+@contextlib.contextmanager
+def _found_by_all() -> Iterator[None]:
+  """What one process finds damaged is damaged for all: each reads by itself."""
+  problem = ''
+  try:
+    yield
+  except CorruptError as error:
+    problem = str(error)
+  problem = first_problem(problem)
+  if problem:
+    raise CorruptError(problem)
+
+
+def _passes(error: Exception) -> bool:
+  """Whether it is no damage that a file could not be read."""
+  if isinstance(error, OSError) and error.errno in _PASSING:
+    return True
+  return any(code in str(error) for code in _PASSING_CODES)
 
 
 def _load(folder: pathlib.Path, abstract: dict[str, Any]) -> Any:
@@ -392,4 +452,9 @@ def _reading(what: pathlib.Path) -> Iterator[None]:
   except (MemoryError, jax.errors.JaxRuntimeError):
     raise
   except Exception as error:
+    if _passes(error):
+      raise UserError(
+        f'{what} cannot be read ({integrity.first_line(error)}); nothing was '
+        'changed: see to that, and run the same command'
+      ) from error
     raise CorruptError(f'{what}: {integrity.first_line(error)}') from error

@@ -1,6 +1,7 @@
 """Compiled programs, kept for the next start."""
 
 import pathlib
+import tempfile
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -20,12 +21,16 @@ def use(folder: str) -> None:
     folder: made when missing; also `gs://BUCKET/PATH`. '' changes nothing.
 
   Raises:
-    UserError: it cannot be written to.
+    UserError: it cannot be written to, or is of another scheme.
   """
   if not folder:
     return
   if '://' not in folder:
     folder = _made(folder)
+  elif not folder.startswith('gs://'):
+    raise UserError(
+      f'train.compile_cache = {folder!r}: a folder, or gs://BUCKET/PATH'
+    )
   jax.config.update('jax_compilation_cache_dir', folder)
   # Also what compiles in less than JAX's second: a step has such parts.
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
@@ -37,8 +42,8 @@ def _made(folder: str) -> str:
   path = pathlib.Path(folder).expanduser().absolute()
   try:
     path.mkdir(parents=True, exist_ok=True)
-    (path / '.writable').touch()
-    (path / '.writable').unlink()
+    with tempfile.TemporaryFile(dir=path):
+      pass
   except OSError as error:
     raise UserError(
       f'train.compile_cache = {folder!r}: cannot be written to '

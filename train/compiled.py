@@ -4,10 +4,12 @@ The file is trusted code: loading one runs what it says (it is a pickle around
 a program). Load only files that you have made.
 
 It begins with lines: `MAGIC`, a JSON tree of all that the program depends on,
-and the SHA-256 of the rest. Another config, mesh or version is refused.
+and the SHA-256 of that and of the rest. Another config, mesh or version of the
+code is refused.
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -19,9 +21,11 @@ import jax
 from jax.experimental import serialize_executable
 from jax.sharding import Mesh
 
+import model
+import train
 from configs.errors import UserError
 from configs.files import write_bytes
-from configs.tree import flatten
+from configs.tree import digest, flatten
 from data.batch import BatchShape
 from model.config import ModelConfig
 from train.config import StepConfig
@@ -29,7 +33,7 @@ from train.optimizer_config import OptimizerConfig
 from train.placement import Placement
 from train.workdir import as_json
 
-MAGIC = b'scalenest compiled step 1'
+MAGIC = b'scalenest compiled step 2'
 
 
 def description(
@@ -56,6 +60,7 @@ def description(
     'placement': dataclasses.asdict(placement),
     'devices': {'kind': first.device_kind, 'count': mesh.size},
     'versions': {name: importlib.metadata.version(name) for name in packages},
+    'code': _code_digest(),
   }
   return cast(dict[str, Any], as_json(tree))
 
@@ -73,7 +78,8 @@ def save(
     about: the `description` of what it was lowered from.
   """
   payload, _, _ = serialize_executable.serialize(step)
-  lines = [MAGIC, json.dumps(about).encode(), _digest(payload), payload]
+  header = json.dumps(about).encode()
+  lines = [MAGIC, header, _digest(header + payload), payload]
   write_bytes(pathlib.Path(path), b'\n'.join(lines))
 
 
@@ -105,15 +111,22 @@ def load(
       f'{path} is no compiled step of this version; make one: python -m '
       'train.compile --save=FILE'
     )
-  _check_same(path, json.loads(parts[1]), about)
-  if _digest(parts[3]) != parts[2]:
+  _, header, told, payload = parts
+  if _digest(header + payload) != told:
     raise UserError(f'{path} is not whole: copy it or compile it anew')
-  return serialize_executable.deserialize_and_load(
-    parts[3],
-    lowered.in_tree,
-    lowered.out_tree,
-    execution_devices=tuple(mesh.devices.flat),
-  )
+  _check_same(path, json.loads(header), about)
+  try:
+    return serialize_executable.deserialize_and_load(
+      payload,
+      lowered.in_tree,
+      lowered.out_tree,
+      execution_devices=tuple(mesh.devices.flat),
+    )
+  except (KeyError, ValueError, jax.errors.JaxRuntimeError) as error:
+    why = ' '.join(f'{type(error).__name__}: {error}'.split())[:200]
+    raise UserError(
+      f'{path} does not load on these devices ({why}): compile anew'
+    ) from error
 
 
 def _check_same(
@@ -126,6 +139,21 @@ def _check_same(
         f'{path} was compiled for {key} = {old.get(key)!r}, and this is '
         f'{new.get(key)!r}: compile anew'
       )
+
+
+@functools.cache
+def _code_digest() -> str:
+  """Of the modules that a step is made of."""
+  files = sorted(
+    path
+    for package in (model, train)
+    for path in pathlib.Path(package.__path__[0]).glob('*.py')
+  )
+  found = {
+    f'{path.parent.name}/{path.name}': _digest(path.read_bytes()).decode()
+    for path in files
+  }
+  return digest(found)
 
 
 def _digest(payload: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 
 from configs.chips import CHIPS
 from configs.errors import UserError, choose
@@ -72,9 +73,18 @@ class TrainConfig:
     ):
       if getattr(self, key) < 1:
         raise UserError(f'train.{key} = {getattr(self, key)}: at least 1')
-    for key in ('seed', 'z_loss', 'eval_every_steps', 'eval_sequences'):
-      if getattr(self, key) < 0:
+    for key in ('z_loss', 'eval_every_steps', 'eval_sequences'):
+      if not 0 <= getattr(self, key) < math.inf:
         raise UserError(f'train.{key} = {getattr(self, key)}: at least 0')
+    if not 0 <= self.seed < 2**32:  # of which JAX makes a key
+      raise UserError(f'train.seed = {self.seed}: in [0, 2^32)')
+
+  @property
+  def most_batches(self) -> int:
+    """That may be asked for: going back from a spike passes over some."""
+    rewinds = self.spike.action == 'rewind'
+    spare = self.spike.max_rewinds * self.spike.margin_steps
+    return self.num_steps + rewinds * spare
 
   @property
   def step(self) -> StepConfig:
@@ -99,6 +109,13 @@ class CheckpointConfig:
   keep_best: int = 0
   keep_every_steps: int = 0
 
+  def due(self, step: int) -> bool:
+    """Whether a step is saved for its number alone."""
+    intervals = self.every_steps, self.keep_every_steps
+    return step in self.keep_steps or any(
+      every and step % every == 0 for every in intervals
+    )
+
   def validate(self) -> None:
     """Raises UserError for a value out of range."""
     for key in ('every_steps', 'keep_last'):
@@ -107,6 +124,15 @@ class CheckpointConfig:
     for key in ('keep_best', 'keep_every_steps'):
       if getattr(self, key) < 0:
         raise UserError(f'checkpoint.{key} = {getattr(self, key)}: at least 0')
+    for step in self.keep_steps:
+      if step < 1:
+        raise UserError(f'checkpoint.keep_steps has {step}: steps from 1 on')
+    local = self.folder and '://' not in self.folder
+    if local and not os.path.isabs(self.folder):
+      raise UserError(
+        f'checkpoint.folder = {self.folder!r}: an absolute path, or gs://...; '
+        'the run may go on from another directory'
+      )
     if '://' in self.folder and not self.folder.startswith('gs://'):
       raise UserError(
         f'checkpoint.folder = {self.folder!r}: a folder, or gs://BUCKET/PATH'

@@ -161,6 +161,11 @@ def price_of(
   """
   if costs.usd_per_hour:
     return costs.usd_per_hour, 'assumed'
+  if not chip and costs.prices:
+    raise UserError(
+      f'costs.prices = {costs.prices!r}: the chip is not known; name it as the '
+      'table does, with costs.chip, or give costs.usd_per_hour'
+    )
   if not chip:
     return None, ''
   prices = read_prices(costs.prices)

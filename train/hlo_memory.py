@@ -186,10 +186,13 @@ def _shared(instruction: Instruction) -> list[tuple[int, int]]:
     instruction.text,
   )
   pairs = []
-  for indices in re.findall(r'\[([^\]]*)\]', told[1] if told else ''):
-    # Leaves are counted on from the operands.
-    operand, leaf = (int(index) for index in re.findall(r'\d+', indices)[:2])
-    pairs.append((operand, leaf - len(instruction.operands)))
+  count = len(instruction.operands)
+  for listed in re.findall(r'\[([^\]]*)\]', told[1] if told else ''):
+    # Leaves are counted on from the operands, of which there may be several.
+    indices = [int(index) for index in re.findall(r'\d+', listed)]
+    operands = [index for index in indices if index < count]
+    leaves = [index - count for index in indices if index >= count]
+    pairs += [(operand, leaf) for leaf in leaves for operand in operands[:1]]
   return pairs
 
 

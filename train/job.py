@@ -133,7 +133,7 @@ def make_job(
       corpus,
       config.data,
       recipe,
-      config.train.num_steps * config.data.batch_size,
+      config.train.most_batches * config.data.batch_size,
     )
   digests = peers.gather(corpus.digest)
   with peers.first():

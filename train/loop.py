@@ -14,7 +14,14 @@ from tqdm import tqdm
 from configs.errors import UserError
 from configs.files import write_text
 from configs.tree import to_dataclass
-from train import checkpoint, compile_cache, metrics, saving, workdir
+from train import (
+  checkpoint,
+  compile_cache,
+  metrics,
+  mirror,
+  saving,
+  workdir,
+)
 from train.accounting import Clock, account
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import RunConfig
@@ -25,6 +32,7 @@ from train.layout import layout_table
 from train.losses_log import DivergedError, Losses, SpikeError
 from train.metrics import MetricWriter
 from train.peers import Peers
+from train.places import place
 from train.profile import Profiler
 from train.recipes import check_objective
 from train.resume import first_state
@@ -96,6 +104,11 @@ def run(
   run_config = to_dataclass(RunConfig, config)
   check_objective(run_config)
   peers = peers or Peers()
+  if '://' in str(workdir_path):
+    raise UserError(
+      f'workdir {workdir_path}: a folder of this machine; for checkpoints and '
+      'logs elsewhere, name checkpoint.folder'
+    )
   folder = pathlib.Path(workdir_path).absolute()
   tree = workdir.as_json(config.to_dict())
   with peers.first():
@@ -108,12 +121,15 @@ def run(
   _check_same_command(peers, tree, folder)
   compile_cache.use(run_config.train.compile_cache)
   mesh = make_mesh(run_config.mesh, devices)
+  clock.hardware = f'{mesh.size} x {mesh.devices.flat[0].device_kind}'
   job = make_job(run_config, tree, folder, mesh, peers, clock, compiled_step)
   try:
     with contextlib.ExitStack() as stack:
       with peers.first():
         _claim(job, stack)
       stop = stack.enter_context(stop_request())
+      # Also of the last save, which is waited for when all else has ended.
+      stack.enter_context(saving.failing_together(peers))
       checkpoints = stack.enter_context(
         RunCheckpoints(folder, run_config.checkpoint)
       )
@@ -121,10 +137,7 @@ def run(
       meter = metered(run_config.costs, mesh.devices.flat[0])
       clock.measure(stack.enter_context(meter))
       profiler = stack.enter_context(Profiler(folder, profile))
-      with (
-        saving.failing_together(peers),
-        peers.failing_together(but=DivergedError),
-      ):
+      with peers.failing_together(but=DivergedError):
         return _train(job, checkpoints, asked, show_progress, profiler)
   except DivergedError as error:
     # Only now is the checkpoint whole that was being saved.
@@ -156,6 +169,10 @@ def _claim(job: Job, stack: contextlib.ExitStack) -> None:
   peers = job.peers
   if peers.leads:
     stack.enter_context(workdir.claimed(job.folder, job.tree))
+    elsewhere = job.config.checkpoint.folder
+    if elsewhere and place(elsewhere) != job.folder:
+      mirror.check(job.folder, place(elsewhere))
+      stack.enter_context(mirror.claimed(place(elsewhere), job.tree))
     table = layout_table(job.program.abstract_state)
     write_text(job.folder / workdir.LAYOUT, table)
   elif not job.config.checkpoint.folder:
@@ -172,9 +189,12 @@ def _train(
   """Trains to the end, going back from spikes where the config says so."""
   clock, detector = job.clock, SpikeDetector(job.config.train.spike)
   resumes = checkpoints.latest_step is not None
+  timing = job.folder / metrics.TIMING
+  lines = metrics.read_metrics(timing)
   with clock.spend('restart' if resumes else 'other'):
     state, start = first_state(job, checkpoints)
-  lines = metrics.read_metrics(job.folder / metrics.TIMING)
+  # Of another folder than the workdir they come only now, and reach less far.
+  lines += metrics.read_metrics(timing)
   clock.carry(start.clock, start.seconds, lines)
   detector.restore(start.spikes)
   while True:
@@ -182,19 +202,21 @@ def _train(
       return _steps(
         job, state, start, checkpoints, stop, progress, profiler, detector
       )
-    except SpikeError as spike:
-      log.warning('%s; going back', spike)
-      # Counted from what this attempt began with: a spike that comes again in
-      # the same place has other batches the next time.
-      reached = start.data_state.get('next_index', 0) + spike.step - start.step
-      del state  # its memory was taken over
-      checkpoints.wait()
-      with clock.spend('restart'):
-        state, start = first_state(job, checkpoints, detector.up_to(spike.step))
-      clock.rewind(start.clock)
-      detector.rewind(spike.step, start.spikes)
-      beyond = {'next_index': reached + job.config.train.spike.margin_steps}
-      start = dataclasses.replace(start, data_state=beyond)
+    except SpikeError as error:
+      log.warning('%s; going back', error)
+      spike = error.step
+    # Here, where nothing holds the states of the steps that are undone.
+    del state
+    # Counted from what this attempt began with: a spike that comes again in the
+    # same place has other batches the next time.
+    reached = start.data_state.get('next_index', 0) + spike - start.step
+    checkpoints.wait()
+    with clock.spend('restart'):
+      state, start = first_state(job, checkpoints, detector.up_to(spike))
+    clock.rewind(start.clock)
+    detector.rewind(spike, start.spikes)
+    beyond = {'next_index': reached + job.config.train.spike.margin_steps}
+    start = dataclasses.replace(start, data_state=beyond)
 
 
 def _steps(
@@ -228,10 +250,11 @@ def _steps(
       disable=not progress,
       dynamic_ncols=True,
     ) as bar,
+    contextlib.closing(Losses(job, writer, bar, detector)) as losses,
   ):
-    losses = Losses(job, writer, bar, detector)
     found = start.metrics  # of a last step that was saved, but not marked
     timing.write(start.step, clock.line())
+    timing.flush()  # the only place that tells of what was lost
     for step in range(start.step + 1, num_steps + 1):
       rate = learning_rate(
         config.optimizer, config.schedule, step - 1, num_steps
@@ -240,7 +263,7 @@ def _steps(
       every = config.train.eval_every_steps
       validates = last or (every > 0 and step % every == 0)
       with profiler.step(step, losses.settle):
-        with clock.spend(losses.wait_kind):
+        with clock.wait(losses.computed_at):
           rows = next(batches)
         with clock.spend('step'):
           state = losses.advance(state, rows, step, rate)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from train.job import Job
 from train.metrics import MetricWriter
+from train.ready import ReadyTime
 from train.sharding import put_batch
 from train.spikes import SpikeDetector
 from train.step import TrainState
@@ -45,6 +46,7 @@ class Losses:
     self._spikes = job.config.train.spike.action
     self._writer = writer
     self._bar = bar
+    self._ready = ReadyTime(job.clock.now)
     self._pending: tuple[int, float, Mapping[str, jax.Array]] | None = None
 
   def advance(
@@ -71,16 +73,19 @@ class Losses:
     )
     self.settle()
     self._pending = step, rate, found
+    self._ready.watch(found['loss'])
     return state
 
-  def wait_kind(self) -> str:
-    """Of time between two steps: 'step' while the last one computes."""
-    if self._pending is None:
-      return 'data'
-    *_, found = self._pending
-    # Of every array that JAX makes, though its type does not tell of it.
-    ready = found['loss'].is_ready()  # type: ignore[attr-defined]
-    return 'data' if ready else 'step'
+  def computed_at(self) -> float:
+    """When the last step had been computed, by the run's clock.
+
+    Infinity while it computes, minus infinity before the first.
+    """
+    return self._ready.at()
+
+  def close(self) -> None:
+    """Ends what watches the steps."""
+    self._ready.close()
 
   def settle(self) -> None:
     """Checks and logs the last dispatched step.

@@ -3,15 +3,18 @@
 With it a run goes on from an empty workdir, on another machine.
 """
 
+import contextlib
 import json
 import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 
 from configs.errors import UserError
 from train import workdir
 from train.metrics import METRICS, TIMING
-from train.places import CHECKPOINTS, checkpoints_of, put, steps_in
+from train.places import CHECKPOINTS, checkpoints_of, is_cloud, put, steps_in
 
 _LOGS = (METRICS, TIMING)
 
@@ -39,6 +42,25 @@ def check(run: pathlib.Path, elsewhere: pathlib.Path) -> None:
       f'checkpoint.folder: {now} has no checkpoints, and this run has some in '
       f'{before}; copy them there, or name the folder that has them'
     )
+
+
+@contextlib.contextmanager
+def claimed(elsewhere: pathlib.Path, tree: Mapping[str, Any]) -> Iterator[None]:
+  """Makes a folder for checkpoints this config's, as `workdir.claimed` does.
+
+  In Google Cloud Storage nothing is locked.
+
+  Raises:
+    UserError: it is another run's, or cannot be written.
+  """
+  if not is_cloud(elsewhere):
+    with workdir.claimed(elsewhere, tree):
+      yield
+    return
+  workdir.check(elsewhere, tree)
+  if not (elsewhere / workdir.CONFIG).exists():
+    put(elsewhere / workdir.CONFIG, json.dumps(tree).encode())
+  yield
 
 
 def send(run: pathlib.Path, elsewhere: pathlib.Path) -> None:

@@ -97,25 +97,30 @@ def averaged_params(optimizer_state: Any, params: Any) -> Any:
   return params
 
 
-def rates_of(model: ModelConfig, kind: str) -> Callable[[Any], Any]:
+def rates_of(
+  model: ModelConfig, config: OptimizerConfig
+) -> Callable[[Any], Any]:
   """From parameters to multipliers of their learning rates for an optimizer.
 
   They are those of the model's parametrization, which are made for Adam: its
   update of a matrix can have a spectral norm that grows like the width m. An
-  orthogonal matrix times sqrt(width) has one like m^(1/2), so that the rates of
-  Muon's matrices fall with m^(1/2) where Adam's do with m (Yang et al. 2023, "A
-  spectral condition for feature learning", arXiv:2310.17813).
+  orthogonal matrix times sqrt(width), as of an `update_rms`, has one like
+  m^(1/2), so that the rates of Muon's matrices fall with m^(1/2) where Adam's
+  do with m; without an `update_rms` its norm does not grow, and the rates do
+  not fall (Yang et al. 2023, "A spectral condition for feature learning",
+  arXiv:2310.17813).
   """
 
   def rates(params: Any) -> Any:
     adam = learning_rates(model, params)
-    if kind != 'muon':
+    if config.kind != 'muon':
       return adam
+    growth = 0.5 if config.update_rms else 1.0
     # At the base depth only the width is left.
     shallow = dataclasses.replace(model, num_layers=model.base_layers)
     return jax.tree_util.tree_map_with_path(
       lambda path, x, rate, of_width: (
-        rate if matrix_axes(path, x) is None else rate * of_width**-0.5
+        rate if matrix_axes(path, x) is None else rate * of_width**-growth
       ),
       params,
       adam,

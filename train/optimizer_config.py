@@ -1,6 +1,7 @@
 """The typed view of the `optimizer` and `schedule` sections."""
 
 import dataclasses
+import math
 
 from configs.errors import UserError, choose
 
@@ -11,6 +12,15 @@ DECAYS = ('linear', 'sqrt')
 
 # A number of 8 significant bits changes only by more than half of its last one.
 _SLOWEST_BFLOAT16 = 1 - 2**-8
+# Rates of what is kept in the state's dtype.
+_MOMENTS = {
+  'adamw': ('b1', 'b2'),
+  'adafactor': ('b1', 'b2'),
+  'lion': ('b1', 'b2'),
+  'muon': ('b1', 'b2', 'momentum'),
+  'schedule_free': ('b1', 'b2'),
+}
+_LEAST_ADAFACTOR_EPS = 1e-18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,21 +46,27 @@ class OptimizerConfig:
     choose('optimizer.kind', self.kind, KINDS)
     choose('optimizer.state_dtype', self.state_dtype, STATE_DTYPES)
     for key in ('learning_rate', 'eps'):
-      if not getattr(self, key) > 0:
+      if not 0 < getattr(self, key) < math.inf:
         raise UserError(f'optimizer.{key} = {getattr(self, key)}: above 0')
     for key in ('b1', 'b2', 'momentum', 'ema_decay'):
       if not 0 <= getattr(self, key) < 1:
         raise UserError(f'optimizer.{key} = {getattr(self, key)}: in [0, 1)')
-    if self.weight_decay < 0:
-      raise UserError(f'optimizer.weight_decay = {self.weight_decay}: below 0')
-    for key in ('clip_norm', 'clip_block_norm', 'update_rms'):
-      if not getattr(self, key) >= 0:
+    for key in ('weight_decay', 'clip_norm', 'clip_block_norm', 'update_rms'):
+      if not 0 <= getattr(self, key) < math.inf:
         raise UserError(f'optimizer.{key} = {getattr(self, key)}: at least 0')
-    if self.state_dtype == 'bfloat16' and self.b2 > _SLOWEST_BFLOAT16:
+    if self.kind == 'adafactor' and self.eps < _LEAST_ADAFACTOR_EPS:
       raise UserError(
-        f'optimizer.b2 = {self.b2}: at most {_SLOWEST_BFLOAT16} with '
-        "optimizer.state_dtype = 'bfloat16', where slower ones stand still"
+        f'optimizer.eps = {self.eps}: at least {_LEAST_ADAFACTOR_EPS} with '
+        "optimizer.kind = 'adafactor', which adds its square to float32"
       )
+    if self.state_dtype == 'bfloat16':
+      for key in _MOMENTS[self.kind]:
+        if getattr(self, key) > _SLOWEST_BFLOAT16:
+          raise UserError(
+            f'optimizer.{key} = {getattr(self, key)}: at most '
+            f"{_SLOWEST_BFLOAT16} with optimizer.state_dtype = 'bfloat16', "
+            'where slower ones stand still'
+          )
     if self.kind == 'schedule_free':
       self._validate_schedule_free()
 

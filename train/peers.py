@@ -1,6 +1,7 @@
 """The processes of one run: who is there, and what they share."""
 
 import contextlib
+import errno
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -159,6 +160,12 @@ class Linked(Peers):
       case OSError(filename=str()):
         told = f'{error.filename}: {error.strerror}'
         return f'{self.name} failed: {told}', EXIT_USER_ERROR
+      case OSError(errno=errno.ENOSPC):
+        return (
+          f'{self.name}: the disk is full; what was saved before is whole: '
+          'free some space and run the same command again',
+          EXIT_USER_ERROR,
+        )
     traceback.print_exception(error)
     told = ' '.join(f'{type(error).__name__}: {error}'.split())
     return f'{self.name} failed: {told[:300]}', 1

@@ -74,14 +74,20 @@ class Profiler:
         that no other step is in it, and before it ends, so that all of its own
         steps are.
     """
-    if number not in self._steps:
+    over = self._traced and not self._tracing
+    if number not in self._steps or over:
       yield
       return
     if not self._tracing:
       settle()
       self._start()
-    with jax.profiler.StepTraceAnnotation('train', step_num=number):
-      yield
+    try:
+      with jax.profiler.StepTraceAnnotation('train', step_num=number):
+        yield
+    except BaseException:
+      # A step that is undone comes again: it is not traced twice.
+      self._stop()
+      raise
     if number == self._steps[-1]:
       settle()
       self._stop()

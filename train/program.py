@@ -155,7 +155,7 @@ def lower(
   """Lays the functions out over a mesh; arguments and errors as `build`."""
   check_inputs(model_config, shape.arrays())
   model = make(model_config)
-  rates = rates_of(model_config, optimizer_config.kind)
+  rates = rates_of(model_config, optimizer_config)
   optimizer = make_optimizer(optimizer_config, rates)
   check_batch(shape, step_config.accumulate_steps, mesh)
   replicated = NamedSharding(mesh, PartitionSpec())

@@ -6,9 +6,10 @@ import pathlib
 import jax
 
 from configs.errors import UserError
+from configs.tree import to_dataclass
 from train import checkpoint, metrics, workdir
 from train.checkpoint import Meta, RunCheckpoints
-from train.config import RESUMABLE_KEYS
+from train.config import RESUMABLE_KEYS, RunConfig
 from train.job import Job
 from train.places import place
 from train.step import TrainState
@@ -57,6 +58,7 @@ def first_state(
     log_source = trunk / metrics.METRICS
     meta = checkpoint.load_meta(source)
     check(source, meta)
+    _check_stable(config.decay_start, meta, source)
     found = checkpoint.load_state(source, job.program.abstract_state), meta
   if found is None:
     key = jax.random.key(config.train.seed)
@@ -67,6 +69,17 @@ def first_state(
   if job.peers.leads:
     metrics.keep_until(log_source, found[1].step, log_path)
   return found
+
+
+def _check_stable(step: int, meta: Meta, source: pathlib.Path) -> None:
+  """Raises UserError for a checkpoint from within the trunk's own decay."""
+  stable = to_dataclass(RunConfig, meta.config).decay_start
+  if step > stable:
+    raise UserError(
+      f'{source} is past step {stable}, from which the learning rate falls '
+      'there: branch off at or before it, with train.num_steps - '
+      f'schedule.decay_steps at most {stable}'
+    )
 
 
 def _check_same_run(job: Job, meta: Meta, source: pathlib.Path) -> None:

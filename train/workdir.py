@@ -52,7 +52,7 @@ def claimed(workdir: pathlib.Path, tree: Mapping[str, Any]) -> Iterator[None]:
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     file = (workdir / '.lock').open('w')
-  except (NotADirectoryError, FileExistsError, PermissionError) as error:
+  except OSError as error:
     raise UserError(
       f'{workdir}: cannot write there ({error.strerror}); '
       'choose another workdir'

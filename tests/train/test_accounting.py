@@ -1,6 +1,9 @@
 """The clock of goodput, and what is reckoned from it, by hand."""
 
 import dataclasses
+import math
+import threading
+import time as clock
 import types
 
 import jax
@@ -14,6 +17,7 @@ from data.batch import BatchShape
 from train import peak
 from train.accounting import KINDS, Clock, account, flops_per_step
 from train.config import RunConfig
+from train.ready import ReadyTime
 
 
 class _Time:
@@ -68,13 +72,48 @@ def test_time_is_counted_where_an_exception_leaves(time):
   assert _nonzero(clock.seconds()) == {'evaluation': 2, 'other': 1}
 
 
-def test_a_wait_that_a_step_hides_is_no_loss(time):
+@pytest.mark.parametrize(
+  ('computed', 'step', 'data'),
+  [(math.inf, 5, 0), (13, 3, 2), (9, 0, 5), (-math.inf, 0, 5), (15, 5, 0)],
+)
+def test_of_a_wait_the_step_takes_what_it_computes(time, computed, step, data):
+  """From second 10 to 15 the next batch is waited for."""
   clock = Clock(time)
-  for hidden in (True, False):
-    with clock.spend(lambda hidden=hidden: 'step' if hidden else 'data'):
-      time.wait(3 if hidden else 1)
-  assert _nonzero(clock.seconds()) == {'step': 3, 'data': 1}
-  assert clock.line() == {'seconds': 4, 'wall_seconds': 4}
+  time.wait(10)
+  with clock.wait(lambda: 100.0 + computed):
+    time.wait(5)
+  time.wait(1)
+  found = clock.seconds()
+  assert (found['step'], found['data'], found['other']) == (step, data, 11)
+  assert clock.line() == {'seconds': 5, 'wall_seconds': 16}
+
+
+def test_what_is_computed_is_seen_from_a_thread():
+  release = threading.Event()
+  array = types.SimpleNamespace(block_until_ready=lambda: release.wait(20))
+  ready = ReadyTime(clock.perf_counter)
+  assert ready.at() == -math.inf
+  begun = clock.perf_counter()
+  ready.watch(array)
+  assert ready.at() == math.inf
+  release.set()
+  while ready.at() == math.inf:
+    assert clock.perf_counter() < begun + 20
+  assert begun < ready.at() <= clock.perf_counter()
+  ready.close()
+
+
+def test_a_spike_undoes_steps_and_nothing_that_was_compiled(time):
+  clock = Clock(time)
+  for kind, seconds in {'compile': 60, 'other': 20, 'step': 10}.items():
+    with clock.spend(kind):
+      time.wait(seconds)
+  clock.rewind({})
+  assert _nonzero(clock.seconds()) == {
+    'compile': 60,
+    'other': 20,
+    'restart': 10,
+  }
 
 
 def _session(time, state, training, lines, steps, save_at):

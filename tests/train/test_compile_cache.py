@@ -1,6 +1,7 @@
 """The second start of a run compiles nothing."""
 
 import collections
+import concurrent.futures
 
 import jax
 import numpy as np
@@ -89,3 +90,11 @@ def test_a_folder_that_cannot_be_written_to(events, tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match=r"train\.compile_cache = '.*/file/in'"):
     compile_cache.use(str(tmp_path / 'file' / 'in'))
+  with pytest.raises(UserError, match=r"'s3://b': a folder, or gs://BUCKET"):
+    compile_cache.use('s3://b')
+
+
+def test_several_may_begin_with_one_folder(events, tmp_path):
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    made = pool.map(compile_cache._made, [str(tmp_path / 'cache')] * 400)
+    assert set(made) == {str(tmp_path / 'cache')}

@@ -10,6 +10,7 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -213,8 +214,37 @@ def test_going_back_forgets_what_came_after(undisturbed, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, state, undisturbed.states[30])
     # Another state of a step that was there before.
     checkpoints.save(undisturbed.states[40], _of_step(meta, 40))
-    assert checkpoints.restore(undisturbed.abstract, up_to=29) is None
-    assert checkpoints.latest_step is None
+    # None is as early: then the earliest there is.
+    _, meta = checkpoints.restore(undisturbed.abstract, up_to=29)
+    assert (meta.step, checkpoints.latest_step) == (30, 30)
+
+
+def test_going_back_takes_what_an_undisturbed_run_would(undisturbed, tmp_path):
+  root = tmp_path / checkpoint.CHECKPOINTS
+  shutil.copytree(undisturbed.root, root)
+  keep = to_dataclass(RunConfig, undisturbed.config).checkpoint
+  with RunCheckpoints(tmp_path, keep) as checkpoints:
+    _, meta = checkpoints.restore(undisturbed.abstract, up_to=30)
+    for step in (35, 40, 44):  # it was asked to stop at 35, and at 44
+      state = undisturbed.states[30].replace(step=jnp.int32(step))
+      checkpoints.save(state, _of_step(meta, step))
+    checkpoints.wait()
+    assert checkpoint.steps_in(root) == [30, 40, 44]
+    _, meta = checkpoints.restore(undisturbed.abstract, up_to=39)
+    assert meta.step == 30
+
+
+def test_going_back_deletes_nothing_before_it_has_read(undisturbed, tmp_path):
+  root = tmp_path / checkpoint.CHECKPOINTS
+  shutil.copytree(undisturbed.root, root)
+  keep = to_dataclass(RunConfig, undisturbed.config).checkpoint
+  shutil.rmtree(root / '30' / 'meta')
+  with (
+    RunCheckpoints(tmp_path, keep) as checkpoints,
+    pytest.raises(UserError, match='is good'),
+  ):
+    checkpoints.restore(undisturbed.abstract, up_to=39)
+  assert (root / '40').is_dir()
 
 
 def _of_step(meta, step):

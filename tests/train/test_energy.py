@@ -117,6 +117,8 @@ def test_money_tells_how_it_is_known(tmp_path):
   assumed = CostsConfig(usd_per_hour=0.1)
   assert energy.price_of(assumed, 'tpu-v5e', 8) == (0.1, 'assumed')
   assert energy.price_of(CostsConfig(), '', 8) == (None, '')
+  with pytest.raises(UserError, match='the chip is not known; name it'):
+    energy.price_of(own, '', 8)
 
 
 def test_a_chip_without_a_price_is_told_before_the_run(tmp_path):

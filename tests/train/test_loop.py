@@ -161,6 +161,17 @@ def test_a_branch_of_another_recipe_is_refused(tiny_config, straight, tmp_path):
     _run(branch, tmp_path / 'branch')
 
 
+def test_a_branch_from_where_the_trunk_decays_is_refused(
+  tiny_config, straight, tmp_path
+):
+  branch = with_overrides(
+    tiny_config,
+    {'checkpoint.branch_from': str(straight), 'train.num_steps': 48},
+  )
+  with pytest.raises(UserError, match='is past step 32, from which'):
+    _run(branch, tmp_path / 'branch')
+
+
 def test_execution_may_change_on_resume(tiny_config, straight, tmp_path):
   folder = tmp_path / 'run'
   with pytest.raises(_CrashError):

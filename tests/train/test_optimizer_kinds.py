@@ -221,10 +221,13 @@ def test_muon_makes_every_matrix_orthogonal_and_nothing_else(size):
   assert len(found) >= 6
 
 
-@pytest.mark.parametrize('kind', ['adamw', 'muon'])
-def test_rates_hold_what_an_update_changes_as_the_width_grows(kind):
+@pytest.mark.parametrize(
+  ('kind', 'update_rms'), [('adamw', 0.2), ('muon', 0.2), ('muon', 0.0)]
+)
+def test_rates_hold_what_an_update_changes_as_the_width_grows(kind, update_rms):
   """The spectral norm of its update, where outputs over inputs stay."""
-  norms, config = [], dataclasses.replace(PLAIN, kind=kind)
+  norms = []
+  config = dataclasses.replace(PLAIN, kind=kind, update_rms=update_rms)
   for width in (64, 256):
     model = dataclasses.replace(
       to_dataclass(RunConfig, pretrain.get_config()).model,
@@ -239,7 +242,7 @@ def test_rates_hold_what_an_update_changes_as_the_width_grows(kind):
     # The gradient of one example has rank one, where Adam's update is largest.
     one = random_tree({'x': (width, 1), 'y': (1, 2 * width)}, 1)
     grads = {'layers': {'ffn': {'up': {'kernel': (one['x'] @ one['y'])[None]}}}}
-    optimizer = make_optimizer(config, rates_of(model, kind))(1.0)
+    optimizer = make_optimizer(config, rates_of(model, config))(1.0)
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     norms.append(np.linalg.norm(jax.tree.leaves(updates)[0][0], 2))
   assert norms[1] == pytest.approx(norms[0], rel=0.1)
@@ -253,7 +256,8 @@ def test_rates_of_muon_are_adams_where_there_is_no_width_or_no_matrix():
   params = some_params()
   for model, factor in ((base, 1.0), (wide, 2.0)):
     adam, muon = (
-      by_name(rates_of(model, k)(params)) for k in ('adamw', 'muon')
+      by_name(rates_of(model, dataclasses.replace(PLAIN, kind=kind))(params))
+      for kind in ('adamw', 'muon')
     )
     for name, rate in adam.items():
       expected = factor * rate if name.endswith('kernel') else rate

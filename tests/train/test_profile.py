@@ -1,5 +1,6 @@
 """Traces of steps: which steps are in them, and when they are written."""
 
+import contextlib
 import gzip
 import json
 
@@ -71,6 +72,19 @@ def test_a_run_that_goes_on_within_traces_the_rest(square, tmp_path):
       with profiler.step(number, lambda: None):
         square(jnp.ones((64, 64)))
   assert _steps_in(tmp_path) == [4]
+
+
+def test_a_step_that_is_undone_is_traced_once(square, tmp_path):
+  with Profiler(tmp_path, range(2, 5)) as profiler:
+    for number in (1, 2, 3, 2, 3, 4):
+      with (
+        contextlib.suppress(KeyError),
+        profiler.step(number, lambda: None),
+      ):
+        square(jnp.ones((64, 64)))
+        if number == 3:
+          raise KeyError
+  assert _steps_in(tmp_path) == [2, 3]
 
 
 def test_without_steps_nothing_is_traced(square, tmp_path, caplog):

@@ -59,7 +59,7 @@ def test_micro_batches_of_unequal_weight_give_the_whole_batchs_update(
 def test_a_step_moves_against_the_learning_rate_times_the_update(
   run_config, decoder
 ):
-  rates = rates_of(decoder.model.config, 'adamw')
+  rates = rates_of(decoder.model.config, run_config.optimizer)
   optimizer = make_optimizer(run_config.optimizer, rates)
   state = steps.first_state(decoder.params, optimizer)
 
