@@ -68,11 +68,20 @@ class Tpu(NamedTuple):
   link_bytes_per_second: float  # to a neighbour; two neighbours an axis
   network_bytes_per_second: float  # of a chip, between slices
   clock_hertz: float
+  most_chips: int  # of a slice
 
 
 TPUS: dict[str, Tpu] = {
-  'v4': Tpu('tpu-v4', 30.75 * 2**30, 1.228e12, 3, 4, 50e9, 3.125e9, 1.05e9),
-  'v5e': Tpu('tpu-v5e', 15.75 * 2**30, 0.819e12, 2, 16, 50e9, 3.125e9, 1.5e9),
-  'v5p': Tpu('tpu-v5p', 95.74 * 2**30, 2.765e12, 3, 4, 100e9, 6.25e9, 1.75e9),
-  'v6e': Tpu('tpu-v6e', 31.25 * 2**30, 1.638e12, 2, 16, 100e9, 12.5e9, 1.75e9),
+  'v4': Tpu(
+    'tpu-v4', 30.75 * 2**30, 1.228e12, 3, 4, 50e9, 3.125e9, 1.05e9, 4096
+  ),
+  'v5e': Tpu(
+    'tpu-v5e', 15.75 * 2**30, 0.819e12, 2, 16, 50e9, 3.125e9, 1.5e9, 256
+  ),
+  'v5p': Tpu(
+    'tpu-v5p', 95.74 * 2**30, 2.765e12, 3, 4, 100e9, 6.25e9, 1.75e9, 8960
+  ),
+  'v6e': Tpu(
+    'tpu-v6e', 31.25 * 2**30, 1.638e12, 2, 16, 100e9, 12.5e9, 1.75e9, 256
+  ),
 }

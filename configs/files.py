@@ -6,6 +6,31 @@ import pathlib
 import tempfile
 from typing import Any
 
+from configs.errors import UserError
+
+
+def check_writable(path: pathlib.Path | str, key: str) -> None:
+  """Makes sure, before long work, that a file can be written at its end.
+
+  Args:
+    path: of the file; its folder is made.
+    key: that names it.
+
+  Raises:
+    UserError: it cannot.
+  """
+  file = pathlib.Path(path)
+  if not str(path) or file.is_dir():
+    raise UserError(f'{key} = {str(path)!r}: expected a file')
+  try:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=file.parent):
+      pass
+  except OSError as error:
+    raise UserError(
+      f'{key} = {str(path)!r}: cannot be written ({error.strerror})'
+    ) from error
+
 
 def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a file under a temporary name, syncs it, and renames it."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from configs.tree import to_dataclass
@@ -119,13 +119,23 @@ class Job:
     rows = shape.batch_size // self.config.train.accumulate_steps
     table = self.config.mesh.placement.rules.activations
     spec = sharding.spec_of(STREAM, table)
-    layout = NamedSharding(self.mesh, spec)
     lengths = [shape.length] + [shape.source_length] * bool(shape.source_length)
     size = np.dtype(jax.numpy.dtype(model.compute_dtype)).itemsize
+    ways = {
+      name: self.mesh.shape[name] for axis in spec for name in _names(axis)
+    }
+    # What does not divide is whole or padded: it is no less than this.
     return size * sum(
-      model.num_layers * math.prod(layout.shard_shape((rows, n, model.width)))
+      model.num_layers * rows * n * model.width // math.prod(ways.values())
       for n in lengths
     )
+
+
+def _names(axis: Any) -> tuple[str, ...]:
+  """Of the mesh's axes along which a dimension is divided."""
+  if axis is None:
+    return ()
+  return (axis,) if isinstance(axis, str) else tuple(axis)
 
 
 def device_bytes(tree: Any) -> int:

@@ -20,13 +20,13 @@ from ml_collections import ConfigDict, config_flags
 
 from configs.command import no_arguments, run_command
 from configs.errors import UserError
-from configs.files import write_json
+from configs.files import check_writable, write_json
 from train import ahead
 from train import topology as topologies
 from train.compile_report import table, verdict
 from train.compiling import describe
 from train.layout import layout_table
-from train.search import nearest_that_fits, search
+from train.search import nearest_that_fits, ranked, search
 
 
 def compile_step(
@@ -64,18 +64,28 @@ def compile_step(
   job = ahead.make_job(config, devices)
   show(layout_table(job.abstract_state()))
   result = describe(job, grid, save)
-  if not result['fits']:
-    result['suggestion'] = nearest_that_fits(
-      config, devices, grid.tpu.hbm_bytes
-    )
   if search_compiles:
-    result['search'] = search(config, devices, grid, search_compiles)
+    own = ranked({}, result)
+    result['search'] = search(config, devices, grid, search_compiles, own)
+  if not result['fits']:
+    best = result['search']['compiled'][:1] if search_compiles else []
+    if best and best[0]['fits']:
+      result['suggestion'] = {
+        key: best[0][key] for key in ('overrides', 'total')
+      }
+    else:
+      result['suggestion'] = nearest_that_fits(
+        config, devices, grid.tpu.hbm_bytes
+      )
   return result
 
 
 def main(argv: Sequence[str]) -> None:
   no_arguments(argv)
   args = flags.FLAGS
+  for flag, path in {'out': args.out, 'save': args.save}.items():
+    if path is not None:
+      check_writable(path, flag)
   # Keys and constants live there; the TPUs are only compiled for.
   jax.config.update('jax_platforms', 'cpu')
   result = compile_step(
@@ -103,7 +113,7 @@ if __name__ == '__main__':
     'search', False, 'Try meshes, micro-batches and remat, and rank them.'
   )
   flags.DEFINE_integer(
-    'search_compiles', 12, 'Settings that a search compiles.'
+    'search_compiles', 12, 'Settings that a search compiles.', lower_bound=1
   )
   flags.DEFINE_string('save', None, 'File for the compiled step.')
   flags.mark_flag_as_required('config')

@@ -87,6 +87,7 @@ def _searched(search: Mapping[str, Any]) -> list[str]:
       f'{key.rpartition(".")[2]}={value}'
       for key, value in entry['overrides'].items()
     )
+    flags = flags or 'as given'
     told = (
       f'{entry["step_seconds"]:.4g} s, MFU {entry["mfu"]:.1%}'
       if entry['fits']

@@ -58,7 +58,12 @@ def description(
     'batch': dataclasses.asdict(shape),
     'mesh': dict(mesh.shape),
     'placement': dataclasses.asdict(placement),
-    'devices': {'kind': first.device_kind, 'count': mesh.size},
+    'devices': {
+      'kind': first.device_kind,
+      'count': mesh.size,
+      # Of a slice, and of which one: exchanges are laid out by them.
+      'places': digest([_place_of(device) for device in mesh.devices.flat]),
+    },
     'versions': {name: importlib.metadata.version(name) for name in packages},
     'code': _code_digest(),
   }
@@ -139,6 +144,11 @@ def _check_same(
         f'{path} was compiled for {key} = {old.get(key)!r}, and this is '
         f'{new.get(key)!r}: compile anew'
       )
+
+
+def _place_of(device: jax.Device) -> list[Any]:
+  coords = getattr(device, 'coords', None)
+  return [getattr(device, 'slice_index', None), coords and list(coords)]
 
 
 @functools.cache

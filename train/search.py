@@ -1,6 +1,7 @@
 """Looks for settings under which a step fits, and is fast, on absent TPUs."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -91,8 +92,9 @@ def changes(config: ConfigDict) -> Iterator[Overrides]:
     for power in range(1, 7)
   ]
   yield from (most | micro for micro in micros)
-  if config.mesh.data != 1:
-    shard = {'mesh.data': 1, 'mesh.fsdp': -1}
+  # Where slices extend the axis, one part is left for each.
+  if config.mesh.data != config.mesh.dcn_data:
+    shard = {'mesh.data': config.mesh.dcn_data, 'mesh.fsdp': -1}
     yield shard
     yield most | shard
     yield from (most | shard | micro for micro in micros)
@@ -103,6 +105,7 @@ def search(
   devices: Sequence[jax.Device],
   grid: Topology,
   most_compiles: int,
+  own: Mapping[str, Any],
 ) -> dict[str, Any]:
   """Compiles the most promising settings, and ranks them by seconds a step.
 
@@ -116,13 +119,15 @@ def search(
     devices: of the topology.
     grid: the topology.
     most_compiles: after so many it ends.
+    own: of the config as it is, compiled before; ranked among the others.
 
   Returns:
     `candidates`, of which so many are `impossible` and `too_large`, and what
     was `compiled`, fitting and fast first: its `overrides`, whether it `fits`,
     the `total` bytes, `step_seconds`, and `mfu`.
   """
-  everything = list(settings(config, len(devices)))
+  mesh = ahead.make_job(config, devices).mesh.shape
+  everything = list(settings(config, mesh))
   possible = [
     Candidate(guess(job, grid), overrides, job)
     for overrides in tqdm(everything, desc='settings', unit='setting')
@@ -144,19 +149,21 @@ def search(
     'impossible': len(everything) - len(possible),
     'too_large': len(possible) - len(promising),
     'compiled': sorted(
-      compiled, key=lambda e: (not e['fits'], e['step_seconds'] or 0)
+      [own, *compiled], key=lambda e: (not e['fits'], e['step_seconds'] or 0)
     ),
   }
 
 
-def settings(config: ConfigDict, num_devices: int) -> Iterator[Overrides]:
+def settings(
+  config: ConfigDict, mesh: Mapping[str, int]
+) -> Iterator[Overrides]:
   """Every setting of a search, sensible or not.
 
   Args:
-    config: whose mesh.expert and mesh.sequence stay.
-    num_devices: that the mesh makes up.
+    config: of which these are overrides.
+    mesh: sizes of its axes, of which expert and sequence stay.
   """
-  ways = num_devices // (config.mesh.expert * config.mesh.sequence)
+  ways = math.prod(mesh.values()) // (mesh['expert'] * mesh['sequence'])
   micros = [
     2**power for power in range(8) if 2**power <= config.data.batch_size
   ]
@@ -197,7 +204,14 @@ def guess(job: Job, grid: Topology) -> float:
     2 * passes * model.num_layers * tokens * model.width * 4 * (1 - 1 / tensor)
   )
   links = 2 * tpu.link_bytes_per_second
-  return compute / _SHARE_OF_PEAK + sent / links
+  seconds = compute / _SHARE_OF_PEAK + sent / links
+  # What goes along an axis that extends over slices passes the network too.
+  network = tpu.network_bytes_per_second
+  if c.mesh.dcn_fsdp > 1:
+    seconds += c.train.accumulate_steps * params * (2 * passes + 4) / network
+  elif c.mesh.dcn_data > 1:
+    seconds += 8 * params / fsdp / network
+  return seconds
 
 
 def _possible(
@@ -226,9 +240,13 @@ def _covers(found: Mapping[str, Any], overrides: Overrides) -> bool:
 
 
 def _compiled(one: Candidate, grid: Topology) -> dict[str, Any]:
-  result = describe(one.job, grid)
+  return ranked(one.overrides, describe(one.job, grid))
+
+
+def ranked(overrides: Overrides, result: Mapping[str, Any]) -> dict[str, Any]:
+  """What a ranking tells of a setting that `describe` has compiled."""
   return {
-    'overrides': one.overrides,
+    'overrides': overrides,
     'fits': result['fits'],
     'total': result['hbm_bytes']['total'],
     'step_seconds': result.get('step_seconds'),

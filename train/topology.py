@@ -80,6 +80,17 @@ def parse(name: str, num_slices: int = 1) -> Topology:
       f'topology = {name!r}: a grid of {kind} has {axes} sides of at least 1 '
       f'chip, such as {_EXAMPLES}'
     )
+  if any(side > 1 and side % 2 for side in grid[:2]):
+    raise UserError(
+      f'topology = {name!r}: machines hold two by two chips, so the first two '
+      f'sides are 1 or even, such as {_EXAMPLES}'
+    )
+  most = TPUS[kind].most_chips
+  if math.prod(grid) > most:
+    raise UserError(
+      f'topology = {name!r}: a slice of {kind} has at most {most:,} chips, '
+      f'such as {_EXAMPLES}'
+    )
   if num_slices < 1:
     raise UserError(f'num_slices = {num_slices}: at least 1')
   return Topology(name, kind, grid, num_slices)

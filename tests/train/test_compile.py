@@ -258,47 +258,47 @@ def test_the_nearest_setting_that_fits_is_found_by_trying(
   assert (nothing['overrides'], tried) == ({}, [])
 
 
+def told_of(seconds):
+  """What `describe` tells of a step; None for one that does not fit."""
+  return {
+    'fits': seconds is not None,
+    'hbm_bytes': {'total': 1e9},
+    'step_seconds': seconds,
+    'mfu': None if seconds is None else 0.5,
+  }
+
+
 def test_a_search_ranks_what_fits(config, devices, monkeypatch):
   seconds = iter((3.0, 2.0, 1.0))
 
   def told(job, grid):
     fits = job.config.model.remat != 'none'
-    return {
-      'fits': fits,
-      'hbm_bytes': {'total': 1e9},
-      'step_seconds': next(seconds) if fits else None,
-      'mfu': 0.5 if fits else None,
-    }
+    return told_of(next(seconds) if fits else None)
 
   monkeypatch.setattr(searches, 'describe', told)
   grid = topologies.parse(TOPOLOGY)
-  found = searches.search(config, devices, grid, most_compiles=4)
+  own = searches.ranked({}, told_of(2.5))
+  found = searches.search(config, devices, grid, 4, own)
   # Three factors make up 4 in six ways; three policies; 1 to 16 micro-batches.
   assert found['candidates'] == 6 * 3 * 5
   # 16 rows in 4 parts are at most 4 micro-batches; two heads are 2 parts.
   assert found['impossible'] > 0
-  assert len(found['compiled']) == 4
+  assert len(found['compiled']) == 4 + 1
+  assert own in found['compiled']
   ranked = [entry['step_seconds'] for entry in found['compiled']]
   fitting = [seconds for seconds in ranked if seconds is not None]
   assert fitting == sorted(fitting)
-  assert ranked == fitting + [None] * (4 - len(fitting))
+  assert ranked == fitting + [None] * (5 - len(fitting))
 
 
 def test_no_setting_is_compiled_that_another_makes_pointless(
   config, devices, monkeypatch
 ):
-  def told(job, grid):
-    return {
-      'fits': True,
-      'hbm_bytes': {'total': 1e9},
-      'step_seconds': 1.0,
-      'mfu': 0.5,
-    }
-
-  monkeypatch.setattr(searches, 'describe', told)
+  monkeypatch.setattr(searches, 'describe', lambda job, grid: told_of(1.0))
   grid = topologies.parse(TOPOLOGY)
-  found = searches.search(config, devices, grid, most_compiles=100)
-  compiled = [entry['overrides'] for entry in found['compiled']]
+  own = searches.ranked({}, told_of(None))
+  found = searches.search(config, devices, grid, 100, own)
+  compiled = [one['overrides'] for one in found['compiled'] if one['fits']]
   assert {one['train.accumulate_steps'] for one in compiled} == {1}
   assert {one['model.remat'] for one in compiled} == {'none'}
   meshes = {(one['mesh.fsdp'], one['mesh.tensor']) for one in compiled}
@@ -376,9 +376,10 @@ def test_libtpu_that_is_missing_is_told(monkeypatch, config):
     compile_step(config, TOPOLOGY)
 
 
-def test_a_grid_that_libtpu_cannot_make_is_told(libtpu, config):
+def test_a_grid_that_libtpu_cannot_make_is_told(libtpu):
+  odd = topologies.Topology('v5e:3x5', 'v5e', (3, 5), 1)
   with pytest.raises(UserError, match=r"topology = 'v5e:3x5': libtpu cannot"):
-    compile_step(config, 'v5e:3x5')
+    topologies.devices(odd)
 
 
 def test_a_mesh_that_does_not_make_up_the_devices_is_told(libtpu, config):
@@ -397,3 +398,30 @@ def test_the_shape_of_a_batch_takes_no_tokenizer(size, length, source_length):
   config = to_dataclass(RunConfig, pretrain.get_config(size))
   shape = ahead.batch_shape(config)
   assert (shape.length, shape.source_length) == (length, source_length)
+
+
+def test_what_slices_and_grids_make_up_is_part_of_a_step(libtpu, config):
+  """Eight chips in three ways, to each of which exchanges are laid out."""
+  eight = with_overrides(config, {'mesh.data': 8, 'mesh.fsdp': 1})
+  places = set()
+  for name, slices in (('v5e:2x2', 2), ('v5e:2x4', 1), ('v5e:4x2', 1)):
+    grid = topologies.parse(name, slices)
+    over = with_overrides(eight, {'mesh.dcn_data': slices})
+    job = ahead.make_job(over, topologies.devices(grid))
+    places.add(job.description()['devices']['places'])
+  assert len(places) == 3
+
+
+def test_what_does_not_divide_has_a_bound_too(config, devices):
+  """The stream of an odd length, which stays whole along `tensor`."""
+  odd = with_overrides(
+    config,
+    {
+      'mesh.strategy': 'megatron_sp',
+      'mesh.data': 2,
+      'mesh.fsdp': 1,
+      'mesh.tensor': 2,
+      'data.sequence_length': 127,
+    },
+  )
+  assert ahead.make_job(odd, devices).least_bytes() > 0

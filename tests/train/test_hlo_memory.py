@@ -45,6 +45,18 @@ ENTRY %main (p: f32[1024]) -> f32[1024] {
 }
 """
 
+# Either operand's memory is the result's, as the compiler writes it.
+SHARED = """HloModule m, is_scheduled=true
+
+ENTRY %main (p: f32[1024]) -> f32[1024] {
+  %p = f32[1024]{0} parameter(0)
+  %a = f32[1024,1024]{1,0} fusion(%p), kind=kLoop, calls=%h
+  %b = f32[1024,1024]{1,0} fusion(%p), kind=kLoop, calls=%h
+  %c = f32[1024,1024]{1,0} fusion(%a, %b), kind=kLoop, calls=%k, backend_config={"aliasing_operands":{"lists":[{"indices":["0","1","2"]}]}}
+  ROOT %end = f32[1024]{0} fusion(%c), kind=kLoop, calls=%g
+}
+"""
+
 KB, MB = 4 * 1024, 4 * 1024 * 1024
 
 
@@ -55,3 +67,7 @@ def test_results_of_one_instruction_are_freed_each_in_its_time():
 
 def test_what_a_loop_hands_on_takes_the_place_of_what_it_was_given():
   assert hlo_memory.held(hlo.parse(LOOP)).peak == MB + KB
+
+
+def test_a_result_may_take_the_place_of_any_of_several_operands():
+  assert hlo_memory.held(hlo.parse(SHARED)).peak == 2 * MB

@@ -210,7 +210,18 @@ def test_names_of_topologies(name, devices, rings):
 
 
 @pytest.mark.parametrize(
-  'name', ['v5p', 'v9:2x2', 'v5p-8', 'v5e:4', 'v5p:4x4', 'v5e:0x4', 'tpu:2x2']
+  'name',
+  [
+    'v5p',
+    'v9:2x2',
+    'v5p-8',
+    'v5e:4',
+    'v5p:4x4',
+    'v5e:0x4',
+    'tpu:2x2',
+    'v5e:3x3',
+    'v5e:32x16',
+  ],
 )
 def test_a_name_that_is_none_is_told_with_examples(name):
   with pytest.raises(UserError, match=rf"topology = '{name}': .*v5p:2x2x1"):
