@@ -175,7 +175,11 @@ def test_the_standard_parametrization_grows_with_the_width():
 @pytest.mark.parametrize(
   ('parametrization', 'depths'),
   # The limit that depth-muP holds from on is not yet reached at two layers.
-  [('depth_mup', (8, 32)), ('complete_p', (2, 8, 32))],
+  [
+    pytest.param('depth_mup', (8, 32), marks=pytest.mark.long),
+    ('complete_p', (2, 8)),
+    pytest.param('complete_p', (2, 8, 32), marks=pytest.mark.long),
+  ],
 )
 def test_the_stream_keeps_its_size_at_any_depth(parametrization, depths):
   def stream(name):

@@ -65,8 +65,8 @@ def _compiled(tiny_config, devices, mesh, attention):
 @pytest.mark.parametrize(
   'mesh',
   [
-    MeshConfig(4, 1, 2),
-    MeshConfig(1, 8, 1),
+    pytest.param(MeshConfig(4, 1, 2), marks=pytest.mark.long),
+    pytest.param(MeshConfig(1, 8, 1), marks=pytest.mark.long),
     MeshConfig(1, 1, 2, sequence=4, strategy='megatron_sp'),
   ],
   ids=str,
