@@ -1,5 +1,6 @@
 """Whole runs in several processes, and what can go wrong in one of them."""
 
+import contextlib
 import json
 import os
 import re
@@ -232,6 +233,25 @@ def test_a_full_disk_ends_all(spread, undisturbed, tmp_path, small_disk):
   assert checkpoint.find(moved).name == '10'
   _finish(spread, moved)
   _assert_same(undisturbed, moved)
+
+
+@pytest.mark.long
+def test_a_last_save_on_a_full_disk_ends_all(spread, tmp_path, small_disk):
+  config = with_overrides(spread, {'checkpoint.every_steps': 1000})
+  folder = small_disk / 'run'
+  with Group(config, folder, 2, logs=tmp_path) as group:
+    group.wait_for_step(5)
+    with contextlib.suppress(OSError), (small_disk / 'rest').open('wb') as rest:
+      while True:
+        rest.write(bytes(4096))
+        rest.flush()
+    group.started[0].send_signal(signal.SIGTERM)
+    assert group.finish() == [2, 2]
+    outputs = [group.output(index) for index in (0, 1)]
+  # Of a log's line, or of the checkpoint.
+  for output in outputs:
+    told = output.splitlines()[-1]
+    assert 'the disk is full' in told or 'No space left' in told
 
 
 @pytest.mark.long
