@@ -22,13 +22,27 @@ def check_writable(path: pathlib.Path | str, key: str) -> None:
   file = pathlib.Path(path)
   if not str(path) or file.is_dir():
     raise UserError(f'{key} = {str(path)!r}: expected a file')
+  make_writable(file.parent, f'{key} = {str(path)!r}')
+
+
+def make_writable(folder: pathlib.Path, told: str) -> None:
+  """Makes a folder where it is missing, and sees that files can be made in it.
+
+  Args:
+    folder: that files will be written to.
+    told: how an error begins, with the key and its value.
+
+  Raises:
+    UserError: it cannot be made, or written to.
+  """
   try:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=file.parent):
+    folder.mkdir(parents=True, exist_ok=True)
+    # Of no name, so that others who do the same are not in the way.
+    with tempfile.TemporaryFile(dir=folder):
       pass
   except OSError as error:
     raise UserError(
-      f'{key} = {str(path)!r}: cannot be written ({error.strerror})'
+      f'{told}: cannot be written to ({error.strerror}); name another'
     ) from error
 
 

@@ -1,12 +1,12 @@
 """Compiled programs, kept for the next start."""
 
 import pathlib
-import tempfile
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 from configs.errors import UserError
+from configs.files import make_writable
 
 
 def use(folder: str) -> None:
@@ -26,7 +26,9 @@ def use(folder: str) -> None:
   if not folder:
     return
   if '://' not in folder:
-    folder = _made(folder)
+    path = pathlib.Path(folder).expanduser().absolute()
+    make_writable(path, f'train.compile_cache = {folder!r}')
+    folder = str(path)
   elif not folder.startswith('gs://'):
     raise UserError(
       f'train.compile_cache = {folder!r}: a folder, or gs://BUCKET/PATH'
@@ -36,17 +38,3 @@ def use(folder: str) -> None:
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
   # Else a process that has compiled something would stay without.
   compilation_cache.reset_cache()
-
-
-def _made(folder: str) -> str:
-  path = pathlib.Path(folder).expanduser().absolute()
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path):
-      pass
-  except OSError as error:
-    raise UserError(
-      f'train.compile_cache = {folder!r}: cannot be written to '
-      f'({error.strerror}); name another folder'
-    ) from error
-  return str(path)

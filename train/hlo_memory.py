@@ -60,14 +60,8 @@ class Held(NamedTuple):
 
 def held(module: Module) -> Held:
   """The most that a program holds beside its parameters."""
-  entry = module.computations[module.entry]
-  donated = len(re.findall(r'\{[\d, ]*\}: \(', module.header))
-  buffers, inner = _buffers(module, entry)
-  for buffer in buffers:
-    # Results that have no parameter's place are memory of their own.
-    if donated and buffer.last == len(entry.instructions):
-      buffer.bytes = 0
-  return _fullest(buffers, inner)
+  donates = re.search(r'\{[\d, ]*\}: \(', module.header) is not None
+  return _inside(module, module.entry, donates)
 
 
 def _fullest(buffers: list[Buffer], inner: dict[int, Held]) -> Held:
@@ -120,12 +114,19 @@ def _buffers(
   return made, inner
 
 
-def _inside(module: Module, name: str, loop: bool) -> Held:
-  body = module.computations[name]
-  buffers, inner = _buffers(module, body)
+def _inside(module: Module, name: str, in_place: bool) -> Held:
+  """Of one computation.
+
+  Args:
+    module: that it is of.
+    name: of it.
+    in_place: whether its results take the place of its parameters: those of a
+      program that were donated, or what a round of a loop was given.
+  """
+  computation = module.computations[name]
+  buffers, inner = _buffers(module, computation)
   for buffer in buffers:
-    # What a round hands to the next one takes the place of what it was given.
-    if loop and buffer.last == len(body.instructions):
+    if in_place and buffer.last == len(computation.instructions):
       buffer.bytes = 0
   return _fullest(buffers, inner)
 

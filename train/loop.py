@@ -169,10 +169,11 @@ def _claim(job: Job, stack: contextlib.ExitStack) -> None:
   peers = job.peers
   if peers.leads:
     stack.enter_context(workdir.claimed(job.folder, job.tree))
-    elsewhere = job.config.checkpoint.folder
-    if elsewhere and place(elsewhere) != job.folder:
-      mirror.check(job.folder, place(elsewhere))
-      stack.enter_context(mirror.claimed(place(elsewhere), job.tree))
+    named = job.config.checkpoint.folder
+    elsewhere = place(named) if named else job.folder
+    if elsewhere != job.folder:
+      mirror.check(job.folder, elsewhere)
+      stack.enter_context(mirror.claimed(elsewhere, job.tree))
     table = layout_table(job.program.abstract_state)
     write_text(job.folder / workdir.LAYOUT, table)
   elif not job.config.checkpoint.folder:

@@ -238,6 +238,8 @@ def test_when_a_run_saves(tmp_path):
   [
     ('keep_best', -1, 'checkpoint.keep_best = -1: at least 0'),
     ('keep_every_steps', -2, 'checkpoint.keep_every_steps = -2: at least 0'),
+    ('keep_steps', (3, -3), 'checkpoint.keep_steps has -3: steps from 1 on'),
+    ('folder', 'runs/x', "checkpoint.folder = 'runs/x': an absolute path"),
     ('folder', 's3://b/x', "checkpoint.folder = 's3://b/x': a folder, or gs"),
   ],
 )

@@ -184,10 +184,15 @@ def test_where_none_is_good_all_stay_as_they_are(undisturbed, tmp_path):
   assert sorted(path.name for path in root.iterdir()) == ['30', '40']
 
 
-def test_another_config_is_no_damage(undisturbed, tmp_path):
-  root = tmp_path / checkpoint.CHECKPOINTS
+def _copied(undisturbed, folder):
+  """Copies checkpoints into a folder; theirs, and what is to be kept."""
+  root = folder / checkpoint.CHECKPOINTS
   shutil.copytree(undisturbed.root, root)
-  keep = to_dataclass(RunConfig, undisturbed.config).checkpoint
+  return root, to_dataclass(RunConfig, undisturbed.config).checkpoint
+
+
+def test_another_config_is_no_damage(undisturbed, tmp_path):
+  root, keep = _copied(undisturbed, tmp_path)
   wider = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct((*x.shape, 2), x.dtype), undisturbed.abstract
   )
@@ -204,9 +209,7 @@ def test_another_config_is_no_damage(undisturbed, tmp_path):
 
 
 def test_going_back_forgets_what_came_after(undisturbed, tmp_path):
-  root = tmp_path / checkpoint.CHECKPOINTS
-  shutil.copytree(undisturbed.root, root)
-  keep = to_dataclass(RunConfig, undisturbed.config).checkpoint
+  root, keep = _copied(undisturbed, tmp_path)
   with RunCheckpoints(tmp_path, keep) as checkpoints:
     state, meta = checkpoints.restore(undisturbed.abstract, up_to=39)
     assert (meta.step, checkpoints.latest_step) == (30, 30)
@@ -220,9 +223,7 @@ def test_going_back_forgets_what_came_after(undisturbed, tmp_path):
 
 
 def test_going_back_takes_what_an_undisturbed_run_would(undisturbed, tmp_path):
-  root = tmp_path / checkpoint.CHECKPOINTS
-  shutil.copytree(undisturbed.root, root)
-  keep = to_dataclass(RunConfig, undisturbed.config).checkpoint
+  root, keep = _copied(undisturbed, tmp_path)
   with RunCheckpoints(tmp_path, keep) as checkpoints:
     _, meta = checkpoints.restore(undisturbed.abstract, up_to=30)
     for step in (35, 40, 44):  # it was asked to stop at 35, and at 44
@@ -235,9 +236,7 @@ def test_going_back_takes_what_an_undisturbed_run_would(undisturbed, tmp_path):
 
 
 def test_going_back_deletes_nothing_before_it_has_read(undisturbed, tmp_path):
-  root = tmp_path / checkpoint.CHECKPOINTS
-  shutil.copytree(undisturbed.root, root)
-  keep = to_dataclass(RunConfig, undisturbed.config).checkpoint
+  root, keep = _copied(undisturbed, tmp_path)
   shutil.rmtree(root / '30' / 'meta')
   with (
     RunCheckpoints(tmp_path, keep) as checkpoints,

@@ -144,6 +144,8 @@ def test_chunks_divide_a_row(make_case):
   [
     ({'train.loss_chunks': 0}, r'train\.loss_chunks = 0: at least 1'),
     ({'train.z_loss': -1e-4}, r'train\.z_loss = -0\.0001: at least 0'),
+    ({'train.z_loss': math.nan}, r'train\.z_loss = nan: at least 0'),
+    ({'train.seed': 2**32}, r'train\.seed = 4294967296: in \[0, 2\^32\)'),
     (
       {'train.loss_chunks': 3},
       r'train\.loss_chunks = 3: must divide data\.sequence_length = 16',

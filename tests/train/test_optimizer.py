@@ -1,6 +1,7 @@
 """What every optimizer must do."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -266,6 +267,16 @@ def test_adamw_keeps_what_checkpoints_hold(tiny_config):
     ({'kind': 'adam'}, r"optimizer\.kind = 'adam': choose from adamw, ada"),
     ({'state_dtype': 'float16'}, r"state_dtype = 'float16': choose from fl"),
     ({'learning_rate': 0.0}, r'optimizer\.learning_rate = 0\.0: above 0'),
+    ({'eps': math.inf}, r'optimizer\.eps = inf: above 0'),
+    ({'weight_decay': math.nan}, r'optimizer\.weight_decay = nan: at least 0'),
+    (
+      {'kind': 'adafactor', 'eps': 1e-30},
+      r"optimizer\.eps = 1e-30: at least 1e-18 with optimizer\.kind = 'adaf",
+    ),
+    (
+      {'kind': 'muon', 'state_dtype': 'bfloat16', 'momentum': 0.999},
+      r'optimizer\.momentum = 0\.999: at most 0\.996.* with .*bfloat16',
+    ),
     ({'clip_norm': -1.0}, r'optimizer\.clip_norm = -1\.0: at least 0'),
     ({'clip_block_norm': -1.0}, r'clip_block_norm = -1\.0: at least 0'),
     ({'update_rms': -1.0}, r'optimizer\.update_rms = -1\.0: at least 0'),
