@@ -17,8 +17,8 @@ import jax
 from configs import pretrain
 from configs.files import write_json
 from configs.tree import with_overrides
+from train.ahead.report import table
 from train.compile import compile_step
-from train.compile_report import table
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'tests/train/golden/compile'
 

@@ -24,8 +24,8 @@ from data.batch import BatchShape
 from model.config import REMAT_POLICIES
 from train import program
 from train.config import RunConfig, StepConfig
-from train.mesh_config import MeshConfig
-from train.sharding import make_mesh
+from train.mesh.config import MeshConfig
+from train.mesh.sharding import make_mesh
 
 _ROW = '{:>8} {:>6} {:>8} {:>12} {:>8} {:>10}'
 

@@ -25,7 +25,7 @@ def run_command(main: Callable[[Sequence[str]], None]) -> NoReturn:
 
   Exit codes: 0 when `main` returns, 2 for a mistake of the user's (a
   `UserError`, a bad flag, a full disk), 3 where another process of the run has
-  died (`train.links`), 130 for a second Ctrl-C, 128 + the
+  died (`train.processes.links`), 130 for a second Ctrl-C, 128 + the
   signal for `Interrupted`. Any other exception is a defect of ours and keeps
   its traceback.
   """

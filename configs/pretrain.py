@@ -98,8 +98,9 @@ def get_config(size: str | None = None) -> ConfigDict:
   # slices of TPUs that an axis extends over; what it counts are all devices
   mesh.dcn_data = 1
   mesh.dcn_fsdp = 1
-  # what lies along the axes, see train/rules.py: fsdp | zero1 (only moments are
-  # divided by fsdp) | megatron_sp (places between layers by tensor, too)
+  # what lies along the axes, see train/mesh/rules.py: fsdp | zero1 (only
+  # moments are divided by fsdp) | megatron_sp (places between layers by tensor,
+  # too)
   mesh.strategy = 'fsdp'
   # parameters that lie otherwise, such as 'embedding.table: tensor, fsdp': the
   # end of a path, and for each dimension axes joined by +, or none

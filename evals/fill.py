@@ -10,8 +10,8 @@ from data.tokenizer import Tokenizer
 from evals.prompts import padded
 from evals.writers import filler, put
 from evals.writing import Written
+from train.mesh.sharding import batch_ways
 from train.pretrained import Pretrained
-from train.sharding import batch_ways
 
 _ROWS = 8  # of a batch, on each device that has some
 _MASKS = ('[MASK]', '<mask>')

@@ -17,8 +17,8 @@ from configs.errors import UserError
 from data.best_fit import best_fit
 from data.tokenizer import Tokenizer
 from model.transformer import Decoder
+from train.mesh.sharding import batch_ways, local_rows, on_mesh, put_batch
 from train.pretrained import Pretrained, check_decoder
-from train.sharding import batch_ways, local_rows, on_mesh, put_batch
 
 _BATCH_TOKENS = 4096  # in a batch, padding included
 _BATCH_LOGITS = 2**26  # in a batch; 256 MB of float32

@@ -14,8 +14,8 @@ from evals.scores import Score, exponential, ratio
 from model.transformer import Transformer
 from train.heldout import padded_token_bytes
 from train.losses import check_inputs, token_nats
+from train.mesh.sharding import on_mesh, put_batch
 from train.pretrained import Pretrained
-from train.sharding import on_mesh, put_batch
 
 _KEPT = ('tokens', 'targets', 'segment_ids', 'weights')
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from configs.errors import UserError
 from evals.writing import Writing
+from train.mesh.sharding import batch_ways
 from train.pretrained import Pretrained
-from train.sharding import batch_ways
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from data.corpus import Corpus
 from data.tasks import continuation_choices
 from evals import choice, perplexity
 from evals.scores import Score
+from train.mesh.sharding import batch_ways, local_rows
 from train.pretrained import Pretrained, check_decoder
 from train.recipes import recipe_of
-from train.sharding import batch_ways, local_rows
 
 _CONTINUATIONS = 1500  # items by default: a 95% interval of +-2.5 points
 # Of which items are taken and how they are made: one for every model.

@@ -14,7 +14,7 @@ from model import generate as generation
 from model.beam import Ranking
 from model.generate import Choice, Prompts
 from model.transformer import Encoder
-from train.sharding import local_rows, on_mesh, put_batch
+from train.mesh.sharding import local_rows, on_mesh, put_batch
 
 
 def put(rows: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -18,9 +18,9 @@ from finetune.module import Classifier, abstract_params
 from train import checkpoint
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import CheckpointConfig, RunConfig
-from train.mesh_config import MeshConfig
-from train.placement import DEFAULT, Placement
-from train.sharding import (
+from train.mesh.config import MeshConfig
+from train.mesh.placement import DEFAULT, Placement
+from train.mesh.sharding import (
   batch_ways,
   local_rows,
   make_mesh,
@@ -40,7 +40,7 @@ class TextClassifier:
   Attributes:
     model: the module that `params` belong to.
     params: laid out over `mesh`.
-    mesh: of `train.rules.MESH_AXES`.
+    mesh: of `train.mesh.rules.MESH_AXES`.
     tokenizer: the one it was trained with.
     classes: names, in the order of the scores.
     max_length: tokens of a text, the separator included.

@@ -3,7 +3,7 @@
 import dataclasses
 
 from configs.errors import UserError
-from train.mesh_config import MeshConfig
+from train.mesh.config import MeshConfig
 from train.optimizer_config import OptimizerConfig, ScheduleConfig
 
 MODES = ('full', 'scratch', 'probe')

@@ -18,12 +18,12 @@ from finetune.config import FinetuneConfig
 from finetune.module import Classifier, abstract_state, shardings_of
 from finetune.step import train_step
 from train.interrupt import StopRequest
+from train.mesh.placement import Placement
+from train.mesh.sharding import local_rows, on_mesh, put_batch
 from train.metrics import MetricWriter
 from train.optimizer import make_optimizer, rates_of
 from train.optimizer_config import OptimizerConfig
-from train.placement import Placement
 from train.schedule import learning_rate
-from train.sharding import local_rows, on_mesh, put_batch
 from train.step import TrainState, averaged, first_state
 
 

@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 from model.config import ModelConfig
 from model.linear import einsum, parameter
 from model.transformer import Decoder
+from train.mesh.placement import DEFAULT, Placement
+from train.mesh.sharding import state_shardings, tree_shardings, unbox
 from train.optimizer import Optimizer
-from train.placement import DEFAULT, Placement
-from train.sharding import state_shardings, tree_shardings, unbox
 from train.step import TrainState, first_state
 
 

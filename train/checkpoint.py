@@ -19,15 +19,15 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from configs.errors import UserError
-from train import contents, integrity, mirror
-from train.agree import first_problem
 from train.config import CheckpointConfig
-from train.contents import Meta, leaves
-from train.integrity import CorruptError, Manifest
-from train.keeping import KeepBest, KeepLast
-from train.places import CHECKPOINTS, place, set_aside, steps_in
-from train.places import find as find
+from train.processes.agree import first_problem
 from train.step import TrainState
+from train.storage import contents, integrity, mirror
+from train.storage.contents import Meta, leaves
+from train.storage.integrity import CorruptError, Manifest
+from train.storage.keeping import KeepBest, KeepLast
+from train.storage.places import CHECKPOINTS, place, set_aside, steps_in
+from train.storage.places import find as find
 
 log = logging.getLogger(__name__)
 

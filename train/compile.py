@@ -21,12 +21,12 @@ from ml_collections import ConfigDict, config_flags
 from configs.command import no_arguments, run_command
 from configs.errors import UserError
 from configs.files import check_writable, write_json
-from train import ahead
-from train import topology as topologies
-from train.compile_report import table, verdict
-from train.compiling import describe
-from train.layout import layout_table
-from train.search import nearest_that_fits, ranked, search
+from train.ahead import topology as topologies
+from train.ahead.compiling import describe
+from train.ahead.job import make_job
+from train.ahead.report import table, verdict
+from train.ahead.search import nearest_that_fits, ranked, search
+from train.mesh.layout import layout_table
 
 
 def compile_step(
@@ -61,7 +61,7 @@ def compile_step(
   """
   grid = topologies.parse(topology, num_slices)
   devices = topologies.devices(grid)
-  job = ahead.make_job(config, devices)
+  job = make_job(config, devices)
   show(layout_table(job.abstract_state()))
   result = describe(job, grid, save)
   if search_compiles:

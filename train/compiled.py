@@ -23,14 +23,15 @@ from jax.sharding import Mesh
 
 import model
 import train
+import train.mesh
 from configs.errors import UserError
 from configs.files import write_bytes
 from configs.tree import digest, flatten
 from data.batch import BatchShape
 from model.config import ModelConfig
 from train.config import StepConfig
+from train.mesh.placement import Placement
 from train.optimizer_config import OptimizerConfig
-from train.placement import Placement
 from train.workdir import as_json
 
 MAGIC = b'scalenest compiled step 2'
@@ -154,14 +155,10 @@ def _place_of(device: jax.Device) -> list[Any]:
 @functools.cache
 def _code_digest() -> str:
   """Of the modules that a step is made of."""
-  files = sorted(
-    path
-    for package in (model, train)
-    for path in pathlib.Path(package.__path__[0]).glob('*.py')
-  )
   found = {
-    f'{path.parent.name}/{path.name}': _digest(path.read_bytes()).decode()
-    for path in files
+    f'{package.__name__}/{path.name}': _digest(path.read_bytes()).decode()
+    for package in (model, train, train.mesh)
+    for path in pathlib.Path(package.__path__[0]).glob('*.py')
   }
   return digest(found)
 

@@ -9,7 +9,7 @@ from configs.errors import UserError, choose
 from configs.grids import GRAMS_PER_KWH, PUE
 from data.config import DataConfig
 from model.config import ModelConfig
-from train.mesh_config import MeshConfig
+from train.mesh.config import MeshConfig
 from train.optimizer_config import OptimizerConfig, ScheduleConfig
 from train.spikes import SpikeConfig
 

@@ -31,14 +31,15 @@ from model import huggingface, huggingface_config
 from model.config import ModelConfig
 from model.parametrization import as_standard
 from model.transformer import abstract_inputs, make
-from train import checkpoint, stored, workdir
+from train import checkpoint, workdir
 from train.checkpoint import Meta
 from train.config import RunConfig
+from train.foreign.shards import write_shards
+from train.foreign.weights import Weights, open_weights
 from train.interrupt import StopRequest, stop_request
-from train.sharding import unbox
-from train.shards import write_shards
-from train.stored import Stored
-from train.weights import Weights, open_weights
+from train.mesh.sharding import unbox
+from train.storage import stored
+from train.storage.stored import Stored
 
 _SHARD_BYTES = 5 * 10**9
 

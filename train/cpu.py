@@ -4,7 +4,7 @@ import math
 
 import jax
 
-from train.peers import Peers
+from train.processes.peers import Peers
 
 
 def split_cpu(

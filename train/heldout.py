@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from configs.errors import UserError
 from data.tokenizer import Tokenizer
-from train.sharding import put_batch
+from train.mesh.sharding import put_batch
 
 
 def padded_token_bytes(tokenizer: Tokenizer, vocab_size: int) -> np.ndarray:

@@ -17,10 +17,10 @@ from train.accounting import Clock
 from train.checkpoint import Meta
 from train.config import RunConfig
 from train.heldout import heldout_loss, padded_token_bytes
-from train.peers import Peers
+from train.mesh.sharding import local_rows
+from train.processes.peers import Peers
 from train.program import Program
 from train.recipes import recipe_of
-from train.sharding import local_rows
 from train.step import TrainState
 
 

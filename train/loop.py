@@ -14,32 +14,26 @@ from tqdm import tqdm
 from configs.errors import UserError
 from configs.files import write_text
 from configs.tree import to_dataclass
-from train import (
-  checkpoint,
-  compile_cache,
-  metrics,
-  mirror,
-  saving,
-  workdir,
-)
+from train import checkpoint, compile_cache, metrics, workdir
 from train.accounting import Clock, account
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import RunConfig
 from train.energy import metered
 from train.interrupt import CommonStop, stop_request
 from train.job import Job, make_job
-from train.layout import layout_table
 from train.losses_log import DivergedError, Losses, SpikeError
+from train.mesh.layout import layout_table
+from train.mesh.sharding import make_mesh
 from train.metrics import MetricWriter
-from train.peers import Peers
-from train.places import place
+from train.processes.peers import Peers
 from train.profile import Profiler
 from train.recipes import check_objective
 from train.resume import first_state
 from train.schedule import learning_rate
-from train.sharding import make_mesh
 from train.spikes import SpikeDetector
 from train.step import TrainState
+from train.storage import mirror, saving
+from train.storage.places import place
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +84,8 @@ def run(
     workdir_path: folder of the run; made when missing.
     devices: to lay the mesh over; None means all.
     show_progress: a progress bar on stderr.
-    peers: the processes of the run, of `train.distributed.joined`; None means
-      this one alone. All of them call this, with the same arguments.
+    peers: the processes of the run, of `train.processes.distributed.joined`;
+      None means this one alone. All of them call this, with the same arguments.
     profile: steps to trace, of `train.profile.parse_steps`.
     compiled_step: file that `train.compile` has saved, to read the training
       step from in place of compiling it.
@@ -151,7 +145,8 @@ def _check_same_command(
   if jax.process_count() != peers.count:
     raise UserError(
       f'JAX has {jax.process_count()} processes: start them by '
-      'train.distributed.joined, and hand what it gives to train.loop.run'
+      'train.processes.distributed.joined, and hand what it gives to '
+      'train.loop.run'
     )
   told = peers.gather({'workdir': str(folder), 'config': tree})
   with peers.first():

@@ -8,9 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from train.job import Job
+from train.mesh.sharding import put_batch
 from train.metrics import MetricWriter
 from train.ready import ReadyTime
-from train.sharding import put_batch
 from train.spikes import SpikeDetector
 from train.step import TrainState
 

@@ -13,8 +13,9 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from configs.command import run_command
-from train import distributed, loop, profile
+from train import loop, profile
 from train.cpu import split_cpu
+from train.processes import distributed
 
 
 def main(argv: Sequence[str]) -> None:

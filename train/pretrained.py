@@ -15,9 +15,9 @@ from model.transformer import Transformer, abstract_inputs, make
 from train import checkpoint
 from train.checkpoint import Meta
 from train.config import RunConfig
-from train.mesh_config import MeshConfig
-from train.placement import DEFAULT, Placement
-from train.sharding import make_mesh, tree_shardings, unbox
+from train.mesh.config import MeshConfig
+from train.mesh.placement import DEFAULT, Placement
+from train.mesh.sharding import make_mesh, tree_shardings, unbox
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Pretrained:
     config: of the run that made it.
     model: the module that `params` belong to.
     params: laid out over `mesh`.
-    mesh: of `train.rules.MESH_AXES`.
+    mesh: of `train.mesh.rules.MESH_AXES`.
     tokenizer: the one it was trained with.
     placement: of `params` over the mesh.
   """

@@ -16,16 +16,16 @@ from train import compiled
 from train import step as steps
 from train.config import StepConfig
 from train.losses import check_inputs
-from train.optimizer import make_optimizer, rates_of
-from train.optimizer_config import OptimizerConfig
-from train.placement import DEFAULT, Placement
-from train.sharding import (
+from train.mesh.placement import DEFAULT, Placement
+from train.mesh.sharding import (
   batch_sharding,
   check_batch,
   logical_rules,
   state_shardings,
   unbox,
 )
+from train.optimizer import make_optimizer, rates_of
+from train.optimizer_config import OptimizerConfig
 from train.step import TrainState
 
 

@@ -11,8 +11,8 @@ from train import checkpoint, metrics, workdir
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import RESUMABLE_KEYS, RunConfig
 from train.job import Job
-from train.places import place
 from train.step import TrainState
+from train.storage.places import place
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import optax
 from model.transformer import Transformer, abstract_inputs
 from train.config import StepConfig
 from train.losses import Batch, loss_sums, training_sums
+from train.mesh.sharding import unbox
 from train.optimizer import Optimizer, averaged_params
-from train.sharding import unbox
 
 _PLAIN = StepConfig()
 

@@ -25,9 +25,9 @@ from model.beam import Ranking
 from model.generate import Choice, Prompts
 from model.sampling import Sampling
 from model.transformer import abstract_inputs, make
-from train.mesh_config import MeshConfig
+from train.mesh.config import MeshConfig
+from train.mesh.sharding import logical_rules
 from train.pretrained import load_pretrained
-from train.sharding import logical_rules
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROMPTS = [

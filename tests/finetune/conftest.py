@@ -11,9 +11,9 @@ from model.transformer import Decoder
 from train import workdir
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import RunConfig
-from train.mesh_config import MeshConfig
+from train.mesh.config import MeshConfig
+from train.mesh.sharding import make_mesh
 from train.pretrained import abstract_params
-from train.sharding import make_mesh
 from train.step import TrainState
 
 

@@ -21,7 +21,7 @@ from finetune.module import Classifier, abstract_params, with_head
 from finetune.step import train_step
 from model.config import ModelConfig
 from model.transformer import Decoder
-from train.mesh_config import MeshConfig
+from train.mesh.config import MeshConfig
 from train.optimizer_config import OptimizerConfig
 from train.step import first_state
 

@@ -17,8 +17,8 @@ from finetune import classifier, fit, tasks
 from finetune.config import FinetuneConfig
 from finetune.run import run
 from train import checkpoint, metrics, workdir
+from train.mesh.rules import MESH_AXES
 from train.pretrained import load_pretrained
-from train.rules import MESH_AXES
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -22,8 +22,8 @@ from model.attention import KeysValues, attention_weights
 from model.config import ModelConfig
 from model.masks import Mask
 from model.transformer import Decoder
-from train import sharding
-from train.mesh_config import MeshConfig
+from train.mesh import sharding
+from train.mesh.config import MeshConfig
 
 BATCH, HEADS, KV_HEADS, WIDTH = 2, 4, 2, 8
 

@@ -10,9 +10,10 @@ import pytest
 from configs.tree import to_dataclass, with_overrides
 from data.batch import BatchShape
 from model.divided import constrained
-from train import program, sharding
+from train import program
 from train.config import RunConfig, StepConfig
-from train.mesh_config import MeshConfig
+from train.mesh import sharding
+from train.mesh.config import MeshConfig
 
 # All different, so that a shape tells what an array is of.
 ROWS, LENGTH, WIDTH, HEADS, HEAD_WIDTH = 8, 64, 96, 16, 4

@@ -12,12 +12,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from configs.errors import UserError
 from model.huggingface import by_path
-from train import checkpoint, contents, loop, stored
+from train import checkpoint, loop
 from train.checkpoint import Meta, RunCheckpoints
 from train.config import CheckpointConfig
-from train.integrity import CorruptError
 from train.pretrained import load_pretrained
 from train.step import TrainState
+from train.storage import contents, stored
+from train.storage.integrity import CorruptError
 
 
 @pytest.fixture(scope='module')

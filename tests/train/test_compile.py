@@ -15,9 +15,10 @@ from configs import pretrain
 from configs.errors import UserError
 from configs.tree import to_dataclass, with_overrides
 from model.counts import count_parameters, training_flops_per_row
-from train import ahead, compile_report, compiling, hlo, hlo_costs, hlo_memory
-from train import search as searches
-from train import topology as topologies
+from train.ahead import compiling, hlo, hlo_costs, hlo_memory, report
+from train.ahead import search as searches
+from train.ahead import topology as topologies
+from train.ahead.job import batch_shape, make_job
 from train.compile import compile_step
 from train.config import RunConfig
 
@@ -114,7 +115,7 @@ def test_flops_are_those_of_the_model_loops_multiplied_out(result, config):
 def test_a_loop_counts_as_its_unrolled_self_does(result, config, devices):
   """XLA counts a body once; unrolled, it must count what we do."""
   unrolled = with_overrides(config, {'model.scan_layers': False})
-  job = ahead.make_job(unrolled, devices)
+  job = make_job(unrolled, devices)
   step = job.lower().train_step.compile()
   module = hlo.parse(step.as_text())
   flops = sum(dot.flops * dot.runs for dot in hlo_costs.dots(module))
@@ -308,9 +309,7 @@ def test_no_setting_is_compiled_that_another_makes_pointless(
 
 def test_arithmetic_is_below_what_a_step_holds(result, again, config, devices):
   for remat, found in (('none', result), ('full', again)):
-    job = ahead.make_job(
-      with_overrides(config, {'model.remat': remat}), devices
-    )
+    job = make_job(with_overrides(config, {'model.remat': remat}), devices)
     total = found['hbm_bytes']['total']
     assert 0.2 * total < job.least_bytes() <= total
 
@@ -361,11 +360,11 @@ def test_the_verdict_names_the_excess():
     'hbm_bytes': {'total': 120.5e9},
   }
   line = 'needs 120.5 GB of 95.7 GB a device, 24.8 GB too much'
-  assert compile_report.verdict(result) == line
+  assert report.verdict(result) == line
   nothing = result | {'suggestion': {'overrides': {}, 'total': None}}
-  assert compile_report.verdict(nothing).startswith(f'{line}; nothing')
+  assert report.verdict(nothing).startswith(f'{line}; nothing')
   some = {'overrides': {'model.remat': 'full'}, 'total': 80e9}
-  assert compile_report.verdict(result | {'suggestion': some}) == (
+  assert report.verdict(result | {'suggestion': some}) == (
     f'{line}; with --config.model.remat=full it needs 80.0 GB and fits'
   )
 
@@ -396,7 +395,7 @@ def test_a_mesh_that_does_not_make_up_the_devices_is_told(libtpu, config):
 )
 def test_the_shape_of_a_batch_takes_no_tokenizer(size, length, source_length):
   config = to_dataclass(RunConfig, pretrain.get_config(size))
-  shape = ahead.batch_shape(config)
+  shape = batch_shape(config)
   assert (shape.length, shape.source_length) == (length, source_length)
 
 
@@ -407,7 +406,7 @@ def test_what_slices_and_grids_make_up_is_part_of_a_step(libtpu, config):
   for name, slices in (('v5e:2x2', 2), ('v5e:2x4', 1), ('v5e:4x2', 1)):
     grid = topologies.parse(name, slices)
     over = with_overrides(eight, {'mesh.dcn_data': slices})
-    job = ahead.make_job(over, topologies.devices(grid))
+    job = make_job(over, topologies.devices(grid))
     places.add(job.description()['devices']['places'])
   assert len(places) == 3
 
@@ -424,4 +423,4 @@ def test_what_does_not_divide_has_a_bound_too(config, devices):
       'data.sequence_length': 127,
     },
   )
-  assert ahead.make_job(odd, devices).least_bytes() > 0
+  assert make_job(odd, devices).least_bytes() > 0

@@ -15,8 +15,8 @@ from data.batch import BatchShape
 from train import compile_cache
 from train import program as programs
 from train.config import StepConfig
-from train.mesh_config import MeshConfig
-from train.sharding import make_mesh, put_batch
+from train.mesh.config import MeshConfig
+from train.mesh.sharding import make_mesh, put_batch
 
 SHAPE = BatchShape(2, 8)
 

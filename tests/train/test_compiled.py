@@ -11,8 +11,9 @@ import pytest
 
 from configs.errors import UserError
 from configs.tree import with_overrides
-from train import ahead, compiled, loop
-from train.sharding import put_batch
+from train import compiled, loop
+from train.ahead.job import make_job
+from train.mesh.sharding import put_batch
 
 RUN = """
 import json, pathlib, sys
@@ -34,7 +35,7 @@ print(json.dumps(losses(job, lowered, step)))
 
 def job_of(config):
   """Over the eight devices."""
-  return ahead.make_job(config, jax.devices())
+  return make_job(config, jax.devices())
 
 
 def losses(job, lowered, step, count=3):
@@ -144,7 +145,7 @@ def test_a_run_takes_it_in_place_of_compiling(config, tmp_path):
   """Over four of the eight devices; what it logs is the same."""
   config = with_overrides(config, {'mesh.fsdp': 2})
   devices = jax.devices()[2:6]
-  job = ahead.make_job(config, devices)
+  job = make_job(config, devices)
   step = job.lower().train_step.compile()
   compiled.save(tmp_path / 'step', step, job.description())
 

@@ -22,8 +22,8 @@ from model.huggingface_config import to_theirs
 from model.transformer import make
 from train import checkpoint, loop
 from train.convert import from_hf, shapes_of, to_hf
+from train.foreign.weights import INDEX, WEIGHTS
 from train.pretrained import load_pretrained
-from train.weights import INDEX, WEIGHTS
 
 safetensors_numpy = pytest.importorskip(
   'safetensors.numpy', reason='the extra test or hf is not installed'

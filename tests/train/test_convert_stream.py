@@ -20,11 +20,12 @@ from configs.tree import to_dataclass
 from model import huggingface as hf
 from model.config import ModelConfig
 from model.huggingface_config import to_theirs
-from train import checkpoint, convert, stored
+from train import checkpoint, convert
 from train.config import CheckpointConfig
+from train.foreign.shards import write_shards
+from train.foreign.weights import INDEX, WEIGHTS, SafetensorsWeights
 from train.pretrained import load_pretrained
-from train.shards import write_shards
-from train.weights import INDEX, WEIGHTS, SafetensorsWeights
+from train.storage import stored
 
 safetensors = pytest.importorskip(
   'safetensors', reason='the extra test or hf is not installed'

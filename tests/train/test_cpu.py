@@ -62,7 +62,7 @@ def test_several_processes_split_the_cores_of_their_machines(
     f"""(
   -1, {batch_size}, Peers(0, [Peer(*peer) for peer in {peers}]))""",
   )
-  script = 'from train.peers import Peer, Peers' + script
+  script = 'from train.processes.peers import Peer, Peers' + script
   environment = dict(os.environ, JAX_PLATFORMS='cpu')
   environment.pop('JAX_NUM_CPU_DEVICES', None)
   done = subprocess.run(

@@ -17,11 +17,12 @@ import pytest
 from configs.errors import UserError
 from configs.tree import flatten, to_dataclass, with_overrides
 from model import huggingface as hf
-from tests.train import processes
-from train import checkpoint, convert, job, loop, metrics, stored, workdir
+from tests.train import launching
+from train import checkpoint, convert, job, loop, metrics, workdir
 from train.checkpoint import RunCheckpoints
 from train.config import RunConfig
-from train.integrity import CorruptError
+from train.storage import stored
+from train.storage.integrity import CorruptError
 
 # Orbax leaves reads behind that ended when another failed.
 pytestmark = pytest.mark.filterwarnings(
@@ -314,7 +315,7 @@ def test_a_checkpoint_written_layer_by_layer_is_verified(tmp_path):
 def test_two_processes_come_to_the_same_checkpoint(undisturbed, tmp_path):
   folder = tmp_path / 'run'
   spread = with_overrides(undisturbed.config, {'mesh.data': -1})
-  with processes.Group(spread, folder, 2) as group:
+  with launching.Group(spread, folder, 2) as group:
     assert group.finish() == [0, 0]
   (folder / workdir.DONE).unlink()
   root = folder / checkpoint.CHECKPOINTS
@@ -322,7 +323,7 @@ def test_two_processes_come_to_the_same_checkpoint(undisturbed, tmp_path):
   shutil.copytree(root / '40', tmp_path / '40')
   data = (root / '40').glob('optimizer/ocdbt.process_*/d/*')
   _damage(max(data, key=lambda p: p.stat().st_size), 'flipped')
-  with processes.Group(spread, folder, 2) as group:
+  with launching.Group(spread, folder, 2) as group:
     assert group.finish() == [0, 0]
     assert 'set it aside as 40.corrupt' in group.output(0)
   assert (folder / metrics.METRICS).read_bytes() == before

@@ -10,8 +10,9 @@ import pytest
 
 from configs.errors import UserError
 from configs.tree import with_overrides
-from train import checkpoint, loop, metrics, places, stored, workdir
+from train import checkpoint, loop, metrics, workdir
 from train.pretrained import load_pretrained
+from train.storage import places, stored
 
 
 def _one():

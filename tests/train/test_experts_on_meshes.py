@@ -15,9 +15,9 @@ from configs.tree import to_dataclass
 from model import dropless
 from model.config import ModelConfig
 from model.experts import LOSSES, Experts
-from train import sharding
-from train.mesh_config import MeshConfig
-from train.rules import STRATEGIES
+from train.mesh import sharding
+from train.mesh.config import MeshConfig
+from train.mesh.rules import STRATEGIES
 
 # data, fsdp, tensor, expert, sequence
 ALONE = [

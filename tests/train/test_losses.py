@@ -16,8 +16,8 @@ from data.batch import BatchShape
 from train import losses
 from train import program as programs
 from train.config import RunConfig, StepConfig
-from train.mesh_config import MeshConfig
-from train.sharding import local_rows, make_mesh, on_mesh, put_batch
+from train.mesh.config import MeshConfig
+from train.mesh.sharding import local_rows, make_mesh, on_mesh, put_batch
 
 ENCODER = {'architecture': 'encoder', 'tied_head': True, 'mlm_head': True}
 TWO_STACKS = {'architecture': 'encoder_decoder', 'positions': 'relative'}

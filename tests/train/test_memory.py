@@ -10,9 +10,10 @@ from jax.experimental import topologies
 
 from configs.tree import to_dataclass, with_overrides
 from data.batch import BatchShape
-from train import program, sharding
+from train import program
 from train.config import RunConfig, StepConfig
-from train.mesh_config import MeshConfig
+from train.mesh import sharding
+from train.mesh.config import MeshConfig
 
 MODEL = {
   'model.vocab_size': 8192,

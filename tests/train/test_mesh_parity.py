@@ -14,9 +14,9 @@ from data.batch import BatchShape
 from train import loop, metrics
 from train import program as programs
 from train.config import RunConfig, StepConfig
-from train.mesh_config import MeshConfig
-from train.rules import MESH_AXES
-from train.sharding import local_rows, make_mesh, put_batch
+from train.mesh.config import MeshConfig
+from train.mesh.rules import MESH_AXES
+from train.mesh.sharding import local_rows, make_mesh, put_batch
 
 # What a model and its batch are for each objective, and the share that counts.
 OBJECTIVES = {

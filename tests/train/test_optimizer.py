@@ -24,10 +24,11 @@ from tests.train.optimizing import (
   stepper,
   zeros_like,
 )
-from train import program, sharding
+from train import program
 from train.checkpoint import Meta, RunCheckpoints, find, load_state
 from train.config import CheckpointConfig, RunConfig, StepConfig
-from train.mesh_config import MeshConfig
+from train.mesh import sharding
+from train.mesh.config import MeshConfig
 from train.optimizer import averaged_params, make_optimizer
 from train.optimizer_config import KINDS
 from train.step import first_state

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from configs.tree import with_overrides
-from tests.train.processes import ROOT, Group, steps_of
-from train import checkpoint, loop, metrics, wire, workdir
-from train.stored import open_params
+from tests.train.launching import ROOT, Group, steps_of
+from train import checkpoint, loop, metrics, workdir
+from train.processes import wire
+from train.storage.stored import open_params
 
 DIED = 'error: process {} of 2 (host '
 FEW = {
@@ -323,8 +324,9 @@ ROWS = """
 import json, sys
 import jax, numpy as np
 from jax.sharding import Mesh
-from train import distributed, sharding
-from train.mesh_config import MeshConfig
+from train.mesh import sharding
+from train.processes import distributed
+from train.mesh.config import MeshConfig
 order, axes = json.loads(sys.argv[2])
 with distributed.joined(sys.argv[1]) as peers:
   devices = [jax.devices()[number] for number in order]

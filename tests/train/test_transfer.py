@@ -12,9 +12,9 @@ from data import corpus as corpora
 from data import pipeline
 from train import program as programs
 from train.config import RunConfig
+from train.mesh.sharding import local_rows, make_mesh, put_batch
 from train.recipes import recipe_of
 from train.schedule import learning_rate
-from train.sharding import local_rows, make_mesh, put_batch
 
 STEPS, ROWS, LENGTH = 100, 8, 64
 POWERS = range(-10, -3)  # of two: the grid of learning rates

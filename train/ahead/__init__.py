@@ -1,0 +1,1 @@
+"""Training steps, compiled for devices that are not there, and their costs."""

@@ -1,0 +1,1 @@
+"""Which part of an array lies on which device."""

@@ -1,0 +1,1 @@
+"""Several processes as one run: who is there, and what they agree on."""
