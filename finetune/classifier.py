@@ -16,7 +16,7 @@ from configs.tree import to_dataclass
 from data.tokenizer import Tokenizer, tokenizer_from_json
 from finetune.module import Classifier, abstract_params
 from train import checkpoint
-from train.checkpoint import Meta, RunCheckpoints
+from train.checkpoint import Meta
 from train.config import CheckpointConfig, RunConfig
 from train.mesh.config import MeshConfig
 from train.mesh.placement import DEFAULT, Placement
@@ -27,6 +27,7 @@ from train.mesh.sharding import (
   on_mesh,
   put_batch,
 )
+from train.run_checkpoints import RunCheckpoints
 from train.step import TrainState
 
 _BATCH_TOKENS = 4096  # of a batch that is only read

@@ -35,6 +35,7 @@ from train import checkpoint, workdir
 from train.interrupt import stop_request
 from train.metrics import METRICS, JsonlWriter
 from train.pretrained import Pretrained, check_decoder, load_pretrained
+from train.storage.places import CHECKPOINTS
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def run(
   )
   with workdir.claimed(folder, tree), stop_request() as stop:
     # What an interrupted run left is of no use.
-    shutil.rmtree(folder / checkpoint.CHECKPOINTS, ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     write_text(folder / METRICS, '')
     began = time.perf_counter()
     with contextlib.closing(JsonlWriter(folder / METRICS)) as writer:

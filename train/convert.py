@@ -39,6 +39,7 @@ from train.foreign.weights import Weights, open_weights
 from train.interrupt import StopRequest, stop_request
 from train.mesh.sharding import unbox
 from train.storage import stored
+from train.storage.places import CHECKPOINTS
 from train.storage.stored import Stored
 
 _SHARD_BYTES = 5 * 10**9
@@ -76,7 +77,7 @@ def from_hf(
   """
   source, out = pathlib.Path(source), pathlib.Path(out).absolute()
   _check_folder(out)
-  if any(p.name.isdigit() for p in (out / checkpoint.CHECKPOINTS).glob('*')):
+  if any(p.name.isdigit() for p in (out / CHECKPOINTS).glob('*')):
     raise UserError(f'{out} has checkpoints already: name a new folder')
   with stop_request() as stop, open_weights(source) as weights:
     section = huggingface_config.from_theirs(weights.config)
@@ -106,7 +107,7 @@ def from_hf(
       path: jax.ShapeDtypeStruct(shape, np.float32)
       for path, shape in shapes.items()
     }
-    made = out / checkpoint.CHECKPOINTS / str(meta.step)
+    made = out / CHECKPOINTS / str(meta.step)
     with _whole(made) as making, _progress(expected, stop) as step:
       params = stored.new_params(making, meta, huggingface.by_tree(abstract))
 

@@ -16,7 +16,7 @@ from configs.files import write_text
 from configs.tree import to_dataclass
 from train import checkpoint, compile_cache, metrics, workdir
 from train.accounting import Clock, account
-from train.checkpoint import Meta, RunCheckpoints
+from train.checkpoint import Meta
 from train.config import RunConfig
 from train.energy import metered
 from train.interrupt import CommonStop, stop_request
@@ -29,6 +29,7 @@ from train.processes.peers import Peers
 from train.profile import Profiler
 from train.recipes import check_objective
 from train.resume import first_state
+from train.run_checkpoints import RunCheckpoints
 from train.schedule import learning_rate
 from train.spikes import SpikeDetector
 from train.step import TrainState

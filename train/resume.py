@@ -8,9 +8,10 @@ import jax
 from configs.errors import UserError
 from configs.tree import to_dataclass
 from train import checkpoint, metrics, workdir
-from train.checkpoint import Meta, RunCheckpoints
+from train.checkpoint import Meta
 from train.config import RESUMABLE_KEYS, RunConfig
 from train.job import Job
+from train.run_checkpoints import RunCheckpoints
 from train.step import TrainState
 from train.storage.places import place
 

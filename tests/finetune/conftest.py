@@ -9,11 +9,12 @@ from configs import finetune
 from configs.tree import to_dataclass, with_overrides
 from model.transformer import Decoder
 from train import workdir
-from train.checkpoint import Meta, RunCheckpoints
+from train.checkpoint import Meta
 from train.config import RunConfig
 from train.mesh.config import MeshConfig
 from train.mesh.sharding import make_mesh
 from train.pretrained import abstract_params
+from train.run_checkpoints import RunCheckpoints
 from train.step import TrainState
 
 

@@ -12,13 +12,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from configs.errors import UserError
 from model.huggingface import by_path
-from train import checkpoint, loop
-from train.checkpoint import Meta, RunCheckpoints
+from train import checkpoint, loop, run_checkpoints
+from train.checkpoint import Meta
 from train.config import CheckpointConfig
 from train.pretrained import load_pretrained
+from train.run_checkpoints import RunCheckpoints
 from train.step import TrainState
 from train.storage import contents, stored
 from train.storage.integrity import CorruptError
+from train.storage.places import CHECKPOINTS
 
 
 @pytest.fixture(scope='module')
@@ -39,7 +41,7 @@ def test_a_checkpoint_needs_no_other_file(trained, tmp_path, small_corpus):
     assert loaded.meta.corpus['digest'] == small_corpus.digest
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(loaded.params))
   finally:
-    alone.rename(trained / checkpoint.CHECKPOINTS / '40')
+    alone.rename(trained / CHECKPOINTS / '40')
 
 
 def test_parameters_load_onto_any_number_of_devices(trained):
@@ -119,10 +121,10 @@ def test_a_layer_is_stored_apart(trained, tmp_path, monkeypatch):
   folder = checkpoint.find(trained)
   assert _equal_layer_by_layer(folder) == {1}
   # As it was before: all layers of an array in one chunk.
-  monkeypatch.setattr(checkpoint, '_context', checkpoint.ocp.Context)
+  monkeypatch.setattr(run_checkpoints, '_context', checkpoint.ocp.Context)
   loaded = load_pretrained(folder, devices=jax.devices()[:1])
   state = TrainState(jnp.int32(40), loaded.params, {})
-  with checkpoint.RunCheckpoints(tmp_path, loaded.config.checkpoint) as old:
+  with RunCheckpoints(tmp_path, loaded.config.checkpoint) as old:
     old.save(state, loaded.meta)
   old = checkpoint.find(tmp_path)
   assert _equal_layer_by_layer(old) == {loaded.config.model.num_layers}
@@ -221,7 +223,7 @@ def test_which_checkpoints_are_kept(tmp_path):
 
 
 def _steps(folder):
-  root = folder / checkpoint.CHECKPOINTS
+  root = folder / CHECKPOINTS
   return sorted(int(path.name) for path in root.iterdir())
 
 
@@ -270,7 +272,7 @@ def test_a_step_that_changed_nothing_is_told_of(tmp_path, caplog):
   still = TrainState(jnp.int32(2), state.params, state.optimizer_state)
   _save(tmp_path, [state, still, _state(3)])
   (told,) = [
-    r.getMessage() for r in caplog.records if r.name == checkpoint.__name__
+    r.getMessage() for r in caplog.records if r.name == run_checkpoints.__name__
   ]
   assert told == 'step 2: every parameter is just as it was at step 1'
   with (
@@ -282,7 +284,7 @@ def test_a_step_that_changed_nothing_is_told_of(tmp_path, caplog):
 
 def test_a_copy_under_another_step_is_refused(tmp_path):
   _save(tmp_path, [_state(1), _state(2)])
-  root = tmp_path / checkpoint.CHECKPOINTS
+  root = tmp_path / CHECKPOINTS
   shutil.copytree(root / '2', root / '3')
   with pytest.raises(CorruptError, match=r'3: it was saved as step 2'):
     checkpoint.load_meta(root / '3')
@@ -297,7 +299,7 @@ def test_an_older_checkpoint_is_taken_as_it_is(tmp_path, caplog):
   state = _state(4)
   items, _ = contents.sealed(contents.items(state), _meta(4))
   del items['meta']['manifest']
-  folder = tmp_path / checkpoint.CHECKPOINTS / '4'
+  folder = tmp_path / CHECKPOINTS / '4'
   checkpoint.ocp.save_checkpointables(folder, items)
   with (
     caplog.at_level(logging.INFO, checkpoint.__name__),

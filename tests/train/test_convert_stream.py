@@ -20,11 +20,12 @@ from configs.tree import to_dataclass
 from model import huggingface as hf
 from model.config import ModelConfig
 from model.huggingface_config import to_theirs
-from train import checkpoint, convert
+from train import convert
 from train.config import CheckpointConfig
 from train.foreign.shards import write_shards
 from train.foreign.weights import INDEX, WEIGHTS, SafetensorsWeights
 from train.pretrained import load_pretrained
+from train.run_checkpoints import RunCheckpoints
 from train.storage import stored
 
 safetensors = pytest.importorskip(
@@ -165,7 +166,7 @@ def test_a_run_goes_on_from_what_was_imported(theirs, tmp_path):
     every_steps=1, keep_last=2, keep_steps=(), branch_from=''
   )
   loaded = load_pretrained(made, devices=jax.devices()[:1])
-  with checkpoint.RunCheckpoints(tmp_path / 'ours', keep) as checkpoints:
+  with RunCheckpoints(tmp_path / 'ours', keep) as checkpoints:
     assert checkpoints.latest_step == 0
   opened = stored.open_params(made)
   assert opened.keys() == hf.by_path(loaded.params).keys()

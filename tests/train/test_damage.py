@@ -18,11 +18,20 @@ from configs.errors import UserError
 from configs.tree import flatten, to_dataclass, with_overrides
 from model import huggingface as hf
 from tests.train import launching
-from train import checkpoint, convert, job, loop, metrics, workdir
-from train.checkpoint import RunCheckpoints
+from train import (
+  checkpoint,
+  convert,
+  job,
+  loop,
+  metrics,
+  run_checkpoints,
+  workdir,
+)
 from train.config import RunConfig
+from train.run_checkpoints import RunCheckpoints
 from train.storage import stored
 from train.storage.integrity import CorruptError
+from train.storage.places import CHECKPOINTS, steps_in
 
 # Orbax leaves reads behind that ended when another failed.
 pytestmark = pytest.mark.filterwarnings(
@@ -43,7 +52,7 @@ class Undisturbed:
   def __init__(self, config, folder):
     self.config = config
     self.folder = folder
-    self.root = folder / checkpoint.CHECKPOINTS
+    self.root = folder / CHECKPOINTS
     programs = []
     real = job.programs.build
     with pytest.MonkeyPatch.context() as patch:
@@ -87,7 +96,8 @@ def _told(caplog):
   return [
     record.getMessage()
     for record in caplog.records
-    if record.name == checkpoint.__name__ and record.levelno == logging.WARNING
+    if record.name == run_checkpoints.__name__
+    and record.levelno == logging.WARNING
   ]
 
 
@@ -105,8 +115,8 @@ def test_damage_to_any_file_is_found_or_changes_nothing(
   outcomes = {}
   for number, path in enumerate(_files(undisturbed)):
     copy = tmp_path / str(number)
-    shutil.copytree(undisturbed.root, copy / checkpoint.CHECKPOINTS)
-    _damage(copy / checkpoint.CHECKPOINTS / '40' / path, how)
+    shutil.copytree(undisturbed.root, copy / CHECKPOINTS)
+    _damage(copy / CHECKPOINTS / '40' / path, how)
     caplog.clear()
     state, meta, latest = undisturbed.restored(copy)
     # Bit for bit, and so is all that follows.
@@ -114,11 +124,11 @@ def test_damage_to_any_file_is_found_or_changes_nothing(
       np.testing.assert_array_equal, state, undisturbed.states[meta.step]
     )
     assert latest == meta.step
-    names = {p.name for p in (copy / checkpoint.CHECKPOINTS).iterdir()}
+    names = {p.name for p in (copy / CHECKPOINTS).iterdir()}
     if meta.step == 30:
       assert names == {'30', '40.corrupt'}
       (told,) = _told(caplog)
-      assert told.startswith(f'{copy / checkpoint.CHECKPOINTS / "40"}')
+      assert told.startswith(f'{copy / CHECKPOINTS / "40"}')
       assert 'going on from step 30, and set it aside as 40.corrupt' in told
     else:
       assert names == {'30', '40'}
@@ -150,7 +160,7 @@ def test_a_run_ends_as_one_that_was_not_disturbed(
   folder = tmp_path / 'run'
   shutil.copytree(undisturbed.folder, folder)
   (folder / workdir.DONE).unlink()
-  newest = folder / checkpoint.CHECKPOINTS / '40'
+  newest = folder / CHECKPOINTS / '40'
   paths = sorted(newest.glob(_KINDS[kind]), key=lambda p: p.stat().st_size)
   _damage(paths[-1], 'flipped')
   assert _run(undisturbed.config, folder).finished
@@ -176,7 +186,7 @@ def _assert_same_end(undisturbed, folder):
 
 
 def test_where_none_is_good_all_stay_as_they_are(undisturbed, tmp_path):
-  root = tmp_path / checkpoint.CHECKPOINTS
+  root = tmp_path / CHECKPOINTS
   shutil.copytree(undisturbed.root, root)
   for step in (30, 40):
     _damage(root / str(step) / 'params' / '_METADATA', 'cut')
@@ -187,7 +197,7 @@ def test_where_none_is_good_all_stay_as_they_are(undisturbed, tmp_path):
 
 def _copied(undisturbed, folder):
   """Copies checkpoints into a folder; theirs, and what is to be kept."""
-  root = folder / checkpoint.CHECKPOINTS
+  root = folder / CHECKPOINTS
   shutil.copytree(undisturbed.root, root)
   return root, to_dataclass(RunConfig, undisturbed.config).checkpoint
 
@@ -231,7 +241,7 @@ def test_going_back_takes_what_an_undisturbed_run_would(undisturbed, tmp_path):
       state = undisturbed.states[30].replace(step=jnp.int32(step))
       checkpoints.save(state, _of_step(meta, step))
     checkpoints.wait()
-    assert checkpoint.steps_in(root) == [30, 40, 44]
+    assert steps_in(root) == [30, 40, 44]
     _, meta = checkpoints.restore(undisturbed.abstract, up_to=39)
     assert meta.step == 30
 
@@ -252,7 +262,7 @@ def _of_step(meta, step):
 
 
 def test_a_second_one_set_aside_has_another_name(undisturbed, tmp_path):
-  root = tmp_path / checkpoint.CHECKPOINTS
+  root = tmp_path / CHECKPOINTS
   shutil.copytree(undisturbed.root, root)
   (root / '40.corrupt').mkdir()
   _damage(root / '40' / 'params' / '_METADATA', 'cut')
@@ -318,7 +328,7 @@ def test_two_processes_come_to_the_same_checkpoint(undisturbed, tmp_path):
   with launching.Group(spread, folder, 2) as group:
     assert group.finish() == [0, 0]
   (folder / workdir.DONE).unlink()
-  root = folder / checkpoint.CHECKPOINTS
+  root = folder / CHECKPOINTS
   before = (folder / metrics.METRICS).read_bytes()
   shutil.copytree(root / '40', tmp_path / '40')
   data = (root / '40').glob('optimizer/ocdbt.process_*/d/*')
@@ -349,7 +359,7 @@ def test_a_kill_during_a_save_costs_nothing(undisturbed, tmp_path):
     ],
     cwd=ROOT,
   )
-  root = folder / checkpoint.CHECKPOINTS
+  root = folder / CHECKPOINTS
   deadline = time.monotonic() + 300
   # Killed while a later one is half there.
   while not (list(root.glob('*-tmp')) and list(root.glob('[5-9]'))):

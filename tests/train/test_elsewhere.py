@@ -13,6 +13,7 @@ from configs.tree import with_overrides
 from train import checkpoint, loop, metrics, workdir
 from train.pretrained import load_pretrained
 from train.storage import places, stored
+from train.storage.places import CHECKPOINTS
 
 
 def _one():
@@ -63,7 +64,7 @@ def _goes_on_elsewhere(config, straight, tmp_path, folder):
   config = with_overrides(config, {'checkpoint.folder': folder})
   first, second = tmp_path / 'first', tmp_path / 'second'
   _run_until(config, first, 15)
-  assert not (first / checkpoint.CHECKPOINTS).exists()
+  assert not (first / CHECKPOINTS).exists()
   assert checkpoint.find(folder).name == checkpoint.find(first).name == '10'
   _run_until(config, second, 35)
   assert places.steps_in(checkpoint.find(folder).parent) == [20, 30]
@@ -96,7 +97,7 @@ def test_checkpoints_are_not_left_behind(tiny_config, straight, tmp_path):
   with pytest.raises(UserError, match='new/checkpoints has no checkpoints'):
     _run(moved, run)
   (tmp_path / 'new').mkdir()
-  shutil.move(run / checkpoint.CHECKPOINTS, tmp_path / 'new' / 'checkpoints')
+  shutil.move(run / CHECKPOINTS, tmp_path / 'new' / 'checkpoints')
   assert _run(moved, run).finished
   assert checkpoint.find(tmp_path / 'new').name == '40'
 

@@ -19,6 +19,7 @@ from configs import pretrain
 from configs.errors import UserError
 from configs.tree import flatten, with_overrides
 from train import checkpoint, loop, metrics, workdir
+from train.storage.places import CHECKPOINTS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -245,7 +246,7 @@ def test_dropout_is_drawn_anew_each_step_and_again_on_resume(
   _run(config, tmp_path / 'whole')
   resumed = tmp_path / 'resumed'
   shutil.copytree(tmp_path / 'whole', resumed)
-  shutil.rmtree(resumed / checkpoint.CHECKPOINTS / '12')
+  shutil.rmtree(resumed / CHECKPOINTS / '12')
   (resumed / workdir.DONE).unlink()
   _run(config, resumed)
   _assert_same_run(tmp_path / 'whole', resumed)

@@ -25,12 +25,13 @@ from tests.train.optimizing import (
   zeros_like,
 )
 from train import program
-from train.checkpoint import Meta, RunCheckpoints, find, load_state
+from train.checkpoint import Meta, find, load_state
 from train.config import CheckpointConfig, RunConfig, StepConfig
 from train.mesh import sharding
 from train.mesh.config import MeshConfig
 from train.optimizer import averaged_params, make_optimizer
 from train.optimizer_config import KINDS
+from train.run_checkpoints import RunCheckpoints
 from train.step import first_state
 
 # Every kind, and what can be added to any.

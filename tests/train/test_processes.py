@@ -17,6 +17,7 @@ from configs.tree import with_overrides
 from tests.train.launching import ROOT, Group, steps_of
 from train import checkpoint, loop, metrics, workdir
 from train.processes import wire
+from train.storage.places import CHECKPOINTS
 from train.storage.stored import open_params
 
 DIED = 'error: process {} of 2 (host '
@@ -185,7 +186,7 @@ def test_all_stop_at_the_step_at_which_one_is_asked_to(
 def test_killed_during_a_save(spread, undisturbed, tmp_path, killed):
   for attempt in range(5):
     folder = tmp_path / f'run-{attempt}'
-    begun = folder / checkpoint.CHECKPOINTS
+    begun = folder / CHECKPOINTS
 
     def saving(begun=begun):
       return any(begun.glob('20.*tmp*'))
