@@ -7,7 +7,7 @@ import itertools
 import json
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
@@ -67,6 +67,19 @@ def flatten(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
     else:
       flat[key] = value
   return flat
+
+
+def differences(
+  old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+  """Yields the dotted keys, in order, whose leaf values differ, and these.
+
+  A key that a tree does not have is None there.
+  """
+  flat_old, flat_new = flatten(old), flatten(new)
+  for key in sorted(flat_old.keys() | flat_new.keys()):
+    if flat_old.get(key) != flat_new.get(key):
+      yield key, flat_old.get(key), flat_new.get(key)
 
 
 def digest(tree: Any) -> str:

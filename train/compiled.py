@@ -26,7 +26,7 @@ import train
 import train.mesh
 from configs.errors import UserError
 from configs.files import write_bytes
-from configs.tree import digest, flatten
+from configs.tree import differences, digest
 from data.batch import BatchShape
 from model.config import ModelConfig
 from train.config import StepConfig
@@ -138,13 +138,11 @@ def load(
 def _check_same(
   path: pathlib.Path | str, there: Mapping[str, Any], here: Mapping[str, Any]
 ) -> None:
-  old, new = flatten(there), flatten(here)
-  for key in sorted({*old, *new}):
-    if old.get(key) != new.get(key):
-      raise UserError(
-        f'{path} was compiled for {key} = {old.get(key)!r}, and this is '
-        f'{new.get(key)!r}: compile anew'
-      )
+  for key, old, new in differences(there, here):
+    raise UserError(
+      f'{path} was compiled for {key} = {old!r}, and this is {new!r}: '
+      'compile anew'
+    )
 
 
 def _place_of(device: jax.Device) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from configs.errors import UserError
 from configs.files import write_json
-from configs.tree import defaults, flatten
+from configs.tree import defaults, differences, flatten
 from train.config import RESUMABLE_KEYS, RunConfig
 
 CONFIG = 'config.json'
@@ -104,12 +104,10 @@ def difference(
   """
   sections = tuple(key for key in allowed if key.endswith('.'))
   younger = as_json(defaults(RunConfig))
-  flat_there, flat_here = flatten(there), flatten(here)
-  for key in sorted(flat_there.keys() | flat_here.keys()):
-    old, new = (
-      flat.get(key, younger.get(key)) for flat in (flat_there, flat_here)
-    )
-    if old != new and key not in allowed and not key.startswith(sections):
+  for key, old, new in differences(
+    younger | flatten(there), younger | flatten(here)
+  ):
+    if key not in allowed and not key.startswith(sections):
       return f'{key} is {old!r} there and {new!r} here'
   return ''
 

@@ -8,7 +8,14 @@ from ml_collections import ConfigDict
 from configs import pretrain
 from configs.errors import UserError
 from configs.sizes import SIZES
-from configs.tree import digest, flatten, product, to_dataclass, with_overrides
+from configs.tree import (
+  differences,
+  digest,
+  flatten,
+  product,
+  to_dataclass,
+  with_overrides,
+)
 from train.config import RunConfig
 
 
@@ -175,3 +182,14 @@ def test_impossible_configs_are_refused_in_one_line(overrides, told):
   with pytest.raises(UserError, match=told) as caught:
     to_dataclass(RunConfig, config)
   assert '\n' not in str(caught.value)
+
+
+def test_differences_are_told_by_dotted_key_in_order():
+  old = {'b': {'x': 1, 'same': [2]}, 'a': 3}
+  new = {'b': {'x': 2, 'same': [2]}, 'c': {'y': 4}}
+  assert list(differences(old, new)) == [
+    ('a', 3, None),
+    ('b.x', 1, 2),
+    ('c.y', None, 4),
+  ]
+  assert not list(differences(new, new))

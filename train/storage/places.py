@@ -10,9 +10,9 @@ from etils import epath  # comes with Orbax, which names folders by it
 from configs.errors import UserError
 from configs.files import write_bytes
 from train.processes.agree import wait_for_all
+from train.workdir import CONFIG
 
 CHECKPOINTS = 'checkpoints'
-CONFIG = 'config.json'
 _CLOUD = 'gs://'
 _COMMITTED = 'commit_success.txt'  # Orbax writes it last
 
