@@ -10,7 +10,7 @@ from jax.profiler import ProfileData
 from configs.errors import UserError
 from configs.tree import with_overrides
 from train import checkpoint, loop, metrics, workdir
-from train.accounting import KINDS
+from train.accounting import KINDS, SEVERAL
 from train.losses_log import Losses
 
 
@@ -71,9 +71,8 @@ def test_the_traced_steps_are_in_the_trace(short, tmp_path):
   assert sorted(found) == [7, 8]
 
 
-def test_steps_that_a_crash_undid_are_lost(
-  short, straight, tmp_path, monkeypatch
-):
+def _crash(config, folder):
+  """At step 18, of which ten are saved."""
   advance = Losses.advance
 
   def crashing(self, state, rows, step, rate):
@@ -81,10 +80,14 @@ def test_steps_that_a_crash_undid_are_lost(
       raise MemoryError
     return advance(self, state, rows, step, rate)
 
-  with monkeypatch.context() as patch:
+  with pytest.MonkeyPatch.context() as patch:
     patch.setattr(Losses, 'advance', crashing)
     with pytest.raises(MemoryError):
-      _run(short, tmp_path / 'run')
+      _run(config, folder)
+
+
+def test_steps_that_a_crash_undid_are_lost(short, straight, tmp_path):
+  _crash(short, tmp_path / 'run')
   lines = metrics.read_metrics(tmp_path / 'run' / metrics.TIMING)
   saved = checkpoint.load_meta(checkpoint.find(tmp_path / 'run', 10))
   lost = lines[-1]['wall_seconds'] - sum(saved.clock['seconds'].values())
@@ -98,6 +101,21 @@ def test_steps_that_a_crash_undid_are_lost(
   assert (tmp_path / 'run' / metrics.METRICS).read_bytes() == (
     pathlib.Path(straight.workdir) / metrics.METRICS
   ).read_bytes()
+
+
+def test_what_other_devices_took_has_no_price(short, tmp_path):
+  priced = with_overrides(
+    short, {'costs.watts': 30.0, 'costs.usd_per_hour': 36.0, 'mesh.data': -1}
+  )
+  _crash(priced, tmp_path / 'run')
+  took = loop.run(
+    priced, tmp_path / 'run', devices=jax.devices()[:2], show_progress=False
+  ).accounting
+  assert took['devices'] == 2
+  assert took['wall_seconds'] == pytest.approx(sum(took['seconds'].values()))
+  for key in ('mfu', 'energy_joules', 'carbon_grams', 'cost_usd'):
+    assert took[key] is None
+  assert took['energy_source'] == took['price_source'] == SEVERAL
 
 
 def test_what_is_assumed_is_in_the_result(short, tmp_path):

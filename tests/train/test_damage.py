@@ -1,6 +1,7 @@
 """Damaged checkpoints: a run goes on from the one before, to the same end."""
 
 import dataclasses
+import errno
 import logging
 import pathlib
 import shutil
@@ -195,6 +196,30 @@ def test_where_none_is_good_all_stay_as_they_are(undisturbed, tmp_path):
   assert sorted(path.name for path in root.iterdir()) == ['30', '40']
 
 
+@pytest.mark.parametrize(
+  'error',
+  [
+    PermissionError(errno.EACCES, 'Permission denied'),
+    OSError(errno.EIO, 'Input/output error'),
+    ValueError('UNAVAILABLE: the bucket does not answer'),
+  ],
+)
+def test_a_read_that_may_do_better_later_is_no_damage(
+  undisturbed, tmp_path, monkeypatch, error
+):
+  root, keep = _copied(undisturbed, tmp_path)
+
+  def fail(*_):
+    raise error
+
+  with RunCheckpoints(tmp_path, keep) as checkpoints:
+    monkeypatch.setattr(checkpoint.ocp, 'load_checkpointables', fail)
+    told = rf'40/meta cannot be read \(.*{str(error)[-9:]}.*\); nothing was'
+    with pytest.raises(UserError, match=told):
+      checkpoints.restore(undisturbed.abstract)
+  assert sorted(path.name for path in root.iterdir()) == ['30', '40']
+
+
 def _copied(undisturbed, folder):
   """Copies checkpoints into a folder; theirs, and what is to be kept."""
   root = folder / CHECKPOINTS
@@ -342,6 +367,39 @@ def test_two_processes_come_to_the_same_checkpoint(undisturbed, tmp_path):
     for path in (tmp_path / '40', root / '40')
   ]
   jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+# The second process alone finds what it has read of the newest one damaged.
+_ONE_ALONE = """
+import runpy
+import jax
+from train.storage import integrity
+
+verify = integrity.verify
+
+def found(there, here, what):
+  if jax.process_index() == 1 and what.endswith('40'):
+    raise integrity.CorruptError(f'{what} is bad')
+  verify(there, here, what)
+
+integrity.verify = found
+runpy.run_module('train.pretrain', run_name='__main__')
+"""
+
+
+@pytest.mark.long
+def test_what_one_process_finds_damaged_is_so_for_all(undisturbed, tmp_path):
+  folder = tmp_path / 'run'
+  spread = with_overrides(undisturbed.config, {'mesh.data': -1})
+  with launching.Group(spread, folder, 2) as group:
+    assert group.finish() == [0, 0]
+  (folder / workdir.DONE).unlink()
+  before = (folder / metrics.METRICS).read_bytes()
+  head = [sys.executable, '-c', _ONE_ALONE, launching.HEAD[-1]]
+  with launching.Group(spread, folder, 2, head=head) as group:
+    assert group.finish() == [0, 0]
+    assert 'is bad; going on from step 30, and set it' in group.output(0)
+  assert (folder / metrics.METRICS).read_bytes() == before
 
 
 @pytest.mark.long
