@@ -24,9 +24,8 @@ def get_config(task: str | None = None) -> ConfigDict:
   config.mode = 'full'
   config.seed = 0  # of random parameters and the order of examples
 
-  config.max_length = (
-    64  # tokens of a text, the separator included; rest is cut
-  )
+  # tokens of a text, the separator included; the rest is cut
+  config.max_length = 64
   config.train_examples = 8000  # at most; 0 = all
   config.eval_examples = 0  # of validation and of test, at most; 0 = all
   config.batch_size = 32  # texts, over all devices
@@ -41,24 +40,9 @@ def get_config(task: str | None = None) -> ConfigDict:
   # whitened features
   config.probe_l2 = 1e-2
 
-  # full and scratch: the keys of configs/pretrain.py
-  config.optimizer = pretrain.get_config().optimizer
+  # the sections of configs/pretrain.py; the first is of full and scratch
+  base = pretrain.get_config()
+  config.optimizer = base.optimizer
   config.optimizer.learning_rate = 5e-3  # at its peak
-
-  mesh = config.mesh = ConfigDict()  # devices along each axis; -1 fills
-  mesh.data = -1  # batch, parameters replicated
-  mesh.fsdp = 1  # batch and parameters
-  mesh.sequence = 1  # places of each row; attention gathers keys and values
-  mesh.tensor = 1  # heads, feed-forward width and vocabulary
-  mesh.expert = 1  # batch, and of a mixture the experts
-  # slices of TPUs that an axis extends over; what it counts are all devices
-  mesh.dcn_data = 1
-  mesh.dcn_fsdp = 1
-  # what lies along the axes, see train/mesh/rules.py: fsdp | zero1 (only
-  # moments are divided by fsdp) | megatron_sp (places between layers by tensor,
-  # too)
-  mesh.strategy = 'fsdp'
-  # parameters that lie otherwise, such as 'embedding.table: tensor, fsdp': the
-  # end of a path, and for each dimension axes joined by +, or none
-  mesh.overrides = ()
+  config.mesh = base.mesh
   return config.lock()

@@ -346,13 +346,19 @@ def test_a_checkpoint_written_layer_by_layer_is_verified(tmp_path):
     checkpoint.load_params(folder, abstract)
 
 
-@pytest.mark.long
-def test_two_processes_come_to_the_same_checkpoint(undisturbed, tmp_path):
+def _in_two_processes(undisturbed, tmp_path):
+  """Trains to the end, which is then forgotten; the workdir and the config."""
   folder = tmp_path / 'run'
   spread = with_overrides(undisturbed.config, {'mesh.data': -1})
   with launching.Group(spread, folder, 2) as group:
     assert group.finish() == [0, 0]
   (folder / workdir.DONE).unlink()
+  return folder, spread
+
+
+@pytest.mark.long
+def test_two_processes_come_to_the_same_checkpoint(undisturbed, tmp_path):
+  folder, spread = _in_two_processes(undisturbed, tmp_path)
   root = folder / CHECKPOINTS
   before = (folder / metrics.METRICS).read_bytes()
   shutil.copytree(root / '40', tmp_path / '40')
@@ -389,11 +395,7 @@ runpy.run_module('train.pretrain', run_name='__main__')
 
 @pytest.mark.long
 def test_what_one_process_finds_damaged_is_so_for_all(undisturbed, tmp_path):
-  folder = tmp_path / 'run'
-  spread = with_overrides(undisturbed.config, {'mesh.data': -1})
-  with launching.Group(spread, folder, 2) as group:
-    assert group.finish() == [0, 0]
-  (folder / workdir.DONE).unlink()
+  folder, spread = _in_two_processes(undisturbed, tmp_path)
   before = (folder / metrics.METRICS).read_bytes()
   head = [sys.executable, '-c', _ONE_ALONE, launching.HEAD[-1]]
   with launching.Group(spread, folder, 2, head=head) as group:
