@@ -287,7 +287,7 @@ def test_what_is_known(tmp_path, cache_dir):
     ('x.jsonl', b'1' * 5000, 'x.jsonl, line 1: not JSON'),
     (
       'x.jsonl.gz',
-      gzip.compress(b'{"text": "a"}\n\nx'),
+      gzip.compress(b'{"text": "a"}\n\nx', mtime=0),
       'x.jsonl.gz, line 3: not JSON',
     ),
     (
@@ -306,7 +306,7 @@ def test_what_is_known(tmp_path, cache_dir):
     ('x.jsonl', b'["text"]\n', "x.jsonl, line 1: expected .*'text'"),
     ('x.csv', b'a,b\n', 'x.csv: expected one of .txt, .md, .py, .jsonl'),
     ('x.parquet.gz', b'', 'x.parquet.gz: expected one of .txt'),
-    ('x.txt.gz', gzip.compress(b'abc')[:-4], 'x.txt.gz is truncated'),
+    ('x.txt.gz', gzip.compress(b'abc', mtime=0)[:-4], 'x.txt.gz is truncated'),
     ('x.jsonl.zst', zstd(b'abc')[:-1], 'x.jsonl.zst is truncated'),
     ('x.jsonl.gz', b'{"text": "a"}', 'x.jsonl.gz is not valid gzip'),
     ('x.parquet', b'PAR1 and not so', 'x.parquet is not valid Parquet'),
