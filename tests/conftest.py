@@ -12,11 +12,18 @@ from configs.tree import with_overrides
 from data import corpus
 from data.config import DataConfig
 
-# Most of a test is compiling, which takes less time when machine code is hardly
-# optimized (not at all, and fits of laws take three times as long); commands
-# that tests start inherit it. XLA's own passes, such as those on sharding,
-# fusion and memory, are the same.
-os.environ.setdefault('XLA_FLAGS', '--xla_backend_optimization_level=1')
+# Most of a test is compiling, which takes half the time when machine code is
+# hardly optimized (not at all, and fits of laws take three times as long), is
+# made in one thread, and comes from the older of XLA's emitters, where it has
+# two. Commands that tests start inherit it. XLA's own passes, such as those on
+# sharding, fusion and memory, are the same.
+_FLAGS = [
+  '--xla_backend_optimization_level=1',
+  '--xla_cpu_parallel_codegen_split_count=1',
+]
+if jax.__version_info__ < (0, 11):
+  _FLAGS.append('--xla_cpu_use_fusion_emitters=false')
+os.environ.setdefault('XLA_FLAGS', ' '.join(_FLAGS))
 # Or the compiler for TPUs, which is installed, complains that there are none.
 os.environ['JAX_PLATFORMS'] = 'cpu'
 # Before its first use: eight devices, for tests of meshes.
