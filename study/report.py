@@ -8,12 +8,12 @@ import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from configs.files import write_bytes, write_text
+from configs.pages import render
 from configs.tree import flatten
 from evals.scores import CONFIDENCE, wilson_interval
 from scaling import register
@@ -344,19 +344,9 @@ def _seed_noise(study: Study) -> dict[str, Any] | None:
 
 def page(study: Study, figures: dict[str, Figure]) -> str:
   """The report as HTML, with the figures in it."""
-  environment = jinja2.Environment(
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  environment.filters |= {
-    'number': number,
-    'percent': _percent,
-    'flat': flatten,
-  }
-  text = pathlib.Path(__file__).with_name(TEMPLATE).read_text()
-  rendered = environment.from_string(text).render(
+  return render(
+    pathlib.Path(__file__).with_name(TEMPLATE),
+    {'number': number, 'percent': _percent, 'flat': flatten},
     study=study,
     config=study.config,
     figures={
@@ -372,7 +362,6 @@ def page(study: Study, figures: dict[str, Figure]) -> str:
     flops_power=_power_of(row.loss.flops for row in study.rows if row.loss),
     speed_power=_power_of(row.flops_per_second or 0.0 for row in study.rows),
   )
-  return rendered.lstrip()
 
 
 def _power_of(values: Iterable[float]) -> int:

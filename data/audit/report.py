@@ -5,9 +5,8 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jinja2
-
 from configs.files import write_json, write_text
+from configs.pages import render
 
 JSON, PAGE = 'audit.json', 'audit.html'
 TEMPLATE = 'report.html.jinja'
@@ -45,20 +44,9 @@ def write_report(tree: Mapping[str, Any], folder: pathlib.Path) -> pathlib.Path:
 
 def page(tree: Mapping[str, Any]) -> str:
   """The report as HTML."""
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-  )
-  environment.filters |= {
-    'number': number,
-    'percent': percent,
-    'size': size,
-    'label': label,
-  }
-  rendered = environment.get_template(TEMPLATE).render(
+  return render(
+    pathlib.Path(__file__).with_name(TEMPLATE),
+    {'number': number, 'percent': percent, 'size': size, 'label': label},
     sources=tree['sources'],
     duplicates=tree.get('duplicates'),
     contamination=tree.get('contamination'),
@@ -67,8 +55,6 @@ def page(tree: Mapping[str, Any]) -> str:
       for key in ('documents', 'documents_read', 'bytes', 'words')
     },
   )
-  # the name of a file may hold what is no Unicode
-  return rendered.lstrip().encode(errors='replace').decode()
 
 
 def _total(audits: Iterable[Mapping[str, Any]], key: str) -> int:
