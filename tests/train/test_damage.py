@@ -186,9 +186,15 @@ def _assert_same_end(undisturbed, folder):
   assert there.data_state == here.data_state
 
 
-def test_where_none_is_good_all_stay_as_they_are(undisturbed, tmp_path):
-  root = tmp_path / CHECKPOINTS
+def _copied(undisturbed, folder):
+  """Copies checkpoints into a folder; theirs, and what is to be kept."""
+  root = folder / CHECKPOINTS
   shutil.copytree(undisturbed.root, root)
+  return root, to_dataclass(RunConfig, undisturbed.config).checkpoint
+
+
+def test_where_none_is_good_all_stay_as_they_are(undisturbed, tmp_path):
+  root, _ = _copied(undisturbed, tmp_path)
   for step in (30, 40):
     _damage(root / str(step) / 'params' / '_METADATA', 'cut')
   with pytest.raises(UserError, match=r'is good: .*40/params.*; .*30/params'):
@@ -218,13 +224,6 @@ def test_a_read_that_may_do_better_later_is_no_damage(
     with pytest.raises(UserError, match=told):
       checkpoints.restore(undisturbed.abstract)
   assert sorted(path.name for path in root.iterdir()) == ['30', '40']
-
-
-def _copied(undisturbed, folder):
-  """Copies checkpoints into a folder; theirs, and what is to be kept."""
-  root = folder / CHECKPOINTS
-  shutil.copytree(undisturbed.root, root)
-  return root, to_dataclass(RunConfig, undisturbed.config).checkpoint
 
 
 def test_another_config_is_no_damage(undisturbed, tmp_path):
@@ -287,8 +286,7 @@ def _of_step(meta, step):
 
 
 def test_a_second_one_set_aside_has_another_name(undisturbed, tmp_path):
-  root = tmp_path / CHECKPOINTS
-  shutil.copytree(undisturbed.root, root)
+  root, _ = _copied(undisturbed, tmp_path)
   (root / '40.corrupt').mkdir()
   _damage(root / '40' / 'params' / '_METADATA', 'cut')
   undisturbed.restored(tmp_path)
